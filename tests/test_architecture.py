@@ -1,0 +1,102 @@
+"""The rooms of the house: who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
+
+FLOORS = (
+    {"variables", "errors"},
+    {"physics"},
+    {"loop"},
+    {"model", "data"},
+    {"fit", "predict", "results"},
+    {"accessor", "cli"},
+    {"", "__main__"},
+)
+"""From the ground up; a room imports only from its own floor and those below it. "" is ``xh2cm/__init__.py``."""
+
+FORBIDDEN = {"physics": {"xarray"}, "loop": {"xarray"}}
+"""What a room must not know of."""
+
+LIGHT = [
+    "xh2cm",
+    "xh2cm.data.forcing",
+    "xh2cm.data.folds",
+    "xh2cm.data.published",
+    "xh2cm.data.tutorial",
+    "xh2cm.data.units",
+]
+"""What is imported without torch."""
+
+FILES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def imported(module: str) -> Iterator[str]:
+    """Full names of the modules that ``module`` imports, also inside functions."""
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = module.split(".") if FILES[module].name == "__init__.py" else module.split(".")[:-1]
+            start = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*start, *([node.module] if node.module else [])])
+            inner = [f"{name}.{alias.name}" for alias in node.names]
+            yield from (one if one in FILES else name for one in inner)
+
+
+def room(module: str) -> str:
+    return [*module.split("."), ""][1]
+
+
+def floor(module: str) -> int:
+    return next(level for level, rooms in enumerate(FLOORS) if room(module) in rooms)
+
+
+IMPORTS = {module: {name for name in imported(module) if name.split(".")[0] == "xh2cm"} for module in FILES}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_point_down(module: str) -> None:
+    assert any(room(module) in rooms for rooms in FLOORS), f"{module} is in no room of FLOORS"
+    assert [name for name in IMPORTS[module] if floor(name) > floor(module)] == []
+
+
+@pytest.mark.parametrize("unit", [room, str], ids=["room", "file"])
+def test_imports_form_no_circle(unit: Callable[[str], str]) -> None:
+    needs = {unit(module): set[str]() for module in FILES}
+    for module, names in IMPORTS.items():
+        needs[unit(module)] |= {unit(name) for name in names} - {unit(module)}
+    while free := [name for name, wants in needs.items() if not wants & needs.keys()]:
+        for name in free:
+            del needs[name]
+    assert needs == {}
+
+
+@pytest.mark.parametrize(("place", "libraries"), FORBIDDEN.items())
+def test_room_knows_nothing_of(place: str, libraries: set[str]) -> None:
+    inside = [module for module in FILES if room(module) == place]
+    assert inside
+    assert [(m, name) for m in inside for name in imported(m) if name.split(".")[0] in libraries] == []
+
+
+def test_every_file_is_named_after_what_it_holds() -> None:
+    assert [
+        name for name in FILES if name.rsplit(".", 1)[-1].strip("_") in {"utils", "util", "helpers", "common", "misc"}
+    ] == []
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_import_leaves_torch_alone(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=False).returncode == 0

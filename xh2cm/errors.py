@@ -1,0 +1,63 @@
+"""The few errors and warnings xh2cm raises, each saying what, which value, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+__all__ = ["Finding", "FitError", "H2CMError", "H2CMWarning", "InputError", "StoreError"]
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong with the input.
+
+    Parameters
+    ----------
+    variable : str
+        The variable, coordinate or argument it concerns.
+    problem : str
+        What is wrong, with the value that is wrong.
+    remedy : str
+        What to do about it, as code where code is possible.
+    """
+
+    variable: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.problem}\n    -> {self.remedy}"
+
+
+class H2CMError(Exception):
+    """Base of every error xh2cm raises."""
+
+
+class InputError(H2CMError, ValueError):
+    """Data or arguments that cannot be used; holds all findings, not only the first.
+
+    Parameters
+    ----------
+    findings : iterable of Finding
+    """
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        count = len(self.findings)
+        head = "1 problem" if count == 1 else f"{count} problems"
+        super().__init__("\n".join([f"{head} with the input:", *(f"  - {f}" for f in self.findings)]))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Finding, ...]]]:
+        return type(self), (self.findings,)
+
+
+class FitError(H2CMError):
+    """A fit that cannot be read, or that does not belong to the data or processes given."""
+
+
+class StoreError(H2CMError, OSError):
+    """An output store that cannot be written, or must not be overwritten."""
+
+
+class H2CMWarning(UserWarning):
+    """Something was counted, dropped or assumed, and the user should know."""

@@ -1,0 +1,162 @@
+"""The nine slots of a day, and what may stand in each."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+from xh2cm.errors import Finding, InputError
+from xh2cm.physics.evaporation import SoilAndCanopyEvaporation
+from xh2cm.physics.gpp import WaterUseGPP
+from xh2cm.physics.groundwater import LinearGroundwater
+from xh2cm.physics.interception import CanopyInterception
+from xh2cm.physics.nee import BiogenicNEE
+from xh2cm.physics.respiration import Q10Respiration
+from xh2cm.physics.runoff import FractionalRunoff
+from xh2cm.physics.snow import DegreeDaySnow
+from xh2cm.physics.soil import BucketSoil
+from xh2cm.variables import Forcing, Parameter, State
+
+__all__ = ["SHARED_PARAMETERS", "SLOTS", "Process", "Processes"]
+
+SHARED_PARAMETERS = (
+    Parameter("fapar", "fraction of absorbed photosynthetically active radiation", "1", upper=1.0),
+    Parameter("soil_capacity", "water the soil can hold", "kg m-2", lower=1.0, varies="static", start=100.0),
+)
+"""Parameters of the land itself: what the networks see of the state is made with them, whatever the processes are."""
+
+SLOTS: Mapping[str, tuple[str, ...]] = {
+    "snow": ("snowfall", "rainfall", "snow_melt"),
+    "interception": ("interception",),
+    "evaporation": ("soil_evaporation", "transpiration"),
+    "soil": ("soil_retention",),
+    "runoff": ("surface_runoff",),
+    "groundwater": ("baseflow",),
+    "gpp": ("gpp",),
+    "respiration": ("ra", "rh"),
+    "nee": ("nee",),
+}
+"""Slots in the order of the day, and what a process standing there returns."""
+
+BOOKED: Mapping[str, tuple[str, ...]] = {
+    "snow": ("temperature",),
+    "interception": ("available_energy",),
+    "soil": ("water_input",),
+    "runoff": ("excess_water", "groundwater_recharge"),
+    "respiration": (),
+    "nee": ("ter",),
+}
+"""What the step itself works out before a slot is asked."""
+
+
+class Process(Protocol):
+    """What may stand in a slot.
+
+    A process declares the parameters it needs and is called once a day with what it asks for *by argument name*: any
+    state, forcing or parameter, ``temperature`` (degC), and whatever the slots before it have given. It returns the
+    fluxes of its slot, in the order of `SLOTS`, and changes nothing: storages are moved by `step` alone.
+    """
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters to be learned."""
+
+    @property
+    def __call__(self) -> Callable[..., Any]:
+        """Fluxes of a day."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """The physics of a day, one process a slot; by default the published one.
+
+    Raises
+    ------
+    InputError
+        If a process asks for something that is not known when its turn comes, or two processes declare one parameter
+        differently.
+
+    Examples
+    --------
+    >>> from xh2cm.physics import Processes, DegreeDaySnow
+    >>> processes = Processes(snow=DegreeDaySnow())
+    >>> [p.name for p in processes.parameters if p.varies == "global"]
+    ['snowfall_correction', 'baseflow_coefficient', 'co2_sensitivity', 'q10']
+    """
+
+    snow: Process = DegreeDaySnow()
+    interception: Process = CanopyInterception()
+    evaporation: Process = SoilAndCanopyEvaporation()
+    soil: Process = BucketSoil()
+    runoff: Process = FractionalRunoff()
+    groundwater: Process = LinearGroundwater()
+    gpp: Process = WaterUseGPP()
+    respiration: Process = Q10Respiration()
+    nee: Process = BiogenicNEE()
+
+    slots: ClassVar[Mapping[str, tuple[str, ...]]] = SLOTS
+
+    def __post_init__(self) -> None:
+        findings = [*self._clashes(), *self._unknown()]
+        if findings:
+            raise InputError(findings)
+
+    def __getstate__(self) -> dict[str, Process]:
+        return {slot: getattr(self, slot) for slot in SLOTS}  # what is cached is worked out again
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """All parameters to be learned, each once."""
+        named = {p.name: p for p in SHARED_PARAMETERS}
+        for slot in SLOTS:
+            named.update({p.name: p for p in getattr(self, slot).parameters})
+        return tuple(named.values())
+
+    @cached_property
+    def calls(self) -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
+        """For each slot, and for the energy limit, what to call and with which names."""
+        called = {slot: getattr(self, slot) for slot in SLOTS} | {"limit": getattr(self.evaporation, "limit", None)}
+        return {name: (call, tuple(inspect.signature(call).parameters)) for name, call in called.items() if call is not None}
+
+    def _clashes(self) -> list[Finding]:
+        declared: dict[str, tuple[str, Parameter]] = {p.name: ("the land itself", p) for p in SHARED_PARAMETERS}
+        findings = []
+        for slot in SLOTS:
+            for p in getattr(self, slot).parameters:
+                owner, first = declared.setdefault(p.name, (slot, p))
+                if first != p:
+                    findings.append(
+                        Finding(f"{slot}.{p.name}", f"declared differently by {owner}: {first} and {p}", "rename one, or declare both alike")
+                    )
+        return findings
+
+    def _unknown(self) -> list[Finding]:
+        known = {*State._fields, *Forcing._fields, "temperature", *(p.name for p in SHARED_PARAMETERS)}
+        findings = []
+        if not hasattr(self.evaporation, "limit"):
+            findings.append(
+                Finding("evaporation", f"{type(self.evaporation).__name__} has no method `limit`",
+                        "add `def limit(self, net_radiation)` returning the water the day's energy could evaporate, kg m-2 d-1")
+            )
+        for slot, given in SLOTS.items():
+            known.update(BOOKED.get(slot, ()))
+            own = {p.name for p in getattr(self, slot).parameters}
+            asks = [(slot, self.calls[slot][1])]
+            if slot == "interception" and "limit" in self.calls:  # the energy limit is the evaporation's, asked before interception
+                asks.append(("evaporation.limit", self.calls["limit"][1]))
+            for who, names in asks:
+                mine = own | {p.name for p in self.evaporation.parameters} if who == "evaporation.limit" else own
+                for name in names:
+                    if name not in known | mine:
+                        near = difflib.get_close_matches(name, known | mine, n=1)
+                        hint = f"did you mean {near[0]!r}? " if near else ""
+                        findings.append(
+                            Finding(f"{who}({name})", f"{type(getattr(self, who.split('.')[0])).__name__} asks for {name!r}, which is not known then",
+                                    f"{hint}declare it in `parameters`, or ask for one of {', '.join(sorted(known | mine))}")
+                        )
+            known.update(given)
+        return findings

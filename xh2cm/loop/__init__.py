@@ -1,0 +1,7 @@
+"""The walk through time."""
+
+from __future__ import annotations
+
+from xh2cm.loop.plain import walk
+
+__all__ = ["walk"]

@@ -1,0 +1,8 @@
+"""Networks around the physics."""
+
+from __future__ import annotations
+
+from xh2cm.model.hybrid import Carry, HybridModel, Scaling
+from xh2cm.model.network import KINDS, PUBLISHED_NETWORKS, Net
+
+__all__ = ["KINDS", "PUBLISHED_NETWORKS", "Carry", "HybridModel", "Net", "Scaling"]

@@ -1,0 +1,281 @@
+"""The hybrid model: networks give the parameters of a day, physics gives its fluxes."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.nn.functional import softplus
+
+from xh2cm.errors import Finding, InputError
+from xh2cm.loop import walk
+from xh2cm.model.network import KINDS, MLP, PUBLISHED_NETWORKS, STATE_INPUTS, Net, Ready, Weight
+from xh2cm.physics import Processes, residuals, step
+from xh2cm.variables import FORCING, OUTPUTS, Forcing, Parameter, Residuals, State, Var
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+__all__ = ["Carry", "HybridModel", "Scaling"]
+
+FIRST_NPP = 1.1738447874691162
+"""NPP of the day before the first, gC m-2 d-1: a global mean (TRENDY v11, as the published model has it)."""
+
+
+class Scaling(NamedTuple):
+    """Means and standard deviations that networks see their inputs by, of each fold's training cells."""
+
+    forcing_mean: Tensor  # (fold, 5)
+    forcing_std: Tensor
+    static_mean: Tensor  # (fold, feature)
+    static_std: Tensor
+
+
+class Carry(NamedTuple):
+    """What yesterday hands to today."""
+
+    state: State
+    memory: tuple[tuple[Tensor, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class HybridModel:
+    """Networks around the physics of a day, for any number of folds at once.
+
+    The weights of a fold are one row of a matrix (fold, weight): `unpack` gives them names, so that an optimiser, a
+    file or a copy need know nothing of networks.
+
+    Parameters
+    ----------
+    features : int
+        Number of static features.
+    processes : Processes
+    networks : tuple of Net
+    width : int, optional
+        Hidden units of every daily net that has no width of its own.
+
+    Raises
+    ------
+    InputError
+        If the table of networks does not give each learned parameter exactly once, or names an unknown input or kind.
+
+    Examples
+    --------
+    >>> from xh2cm.model import HybridModel
+    >>> HybridModel(features=30).size
+    155037
+    """
+
+    features: int
+    processes: Processes = Processes()
+    networks: tuple[Net, ...] = PUBLISHED_NETWORKS
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        if findings := self._findings():
+            raise InputError(findings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # what is cached is worked out again
+
+    # -- the table --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """Learned parameters by name."""
+        return {p.name: p for p in self.processes.parameters}
+
+    @cached_property
+    def gives(self) -> dict[str, tuple[str, ...]]:
+        """Which parameters each net gives, ``"*"`` and static ones without a row filled in."""
+        named = {name for net in self.networks for name in net.outputs}
+        rest = {kind: tuple(n for n, p in self.parameters.items() if n not in named and p.varies == kind) for kind in ("daily", "static")}
+        given = {}
+        for net in self.networks:
+            own = tuple(name for name in net.outputs if name in self.parameters)
+            extra = rest["static"] if net.kind == "static" else rest["daily"] if "*" in net.outputs else ()
+            given[net.name] = own + extra
+        return given
+
+    @cached_property
+    def daily(self) -> tuple[Net, ...]:
+        """The daily nets that give anything."""
+        return tuple(net for net in self.networks if net.kind != "static" and self.gives[net.name])
+
+    def _findings(self) -> list[Finding]:
+        found = []
+        inputs = [*FORCING, *STATE_INPUTS, "static"]
+        for net in self.networks:
+            if net.kind != "static" and net.kind not in KINDS:
+                found.append(Finding(f"network {net.name}", f"unknown kind {net.kind!r}", f"use one of {', '.join(KINDS)}, or add yours to xh2cm.model.KINDS"))
+            for name in net.inputs:
+                if name not in inputs:
+                    near = difflib.get_close_matches(name, inputs, n=1) or [", ".join(inputs)]
+                    found.append(Finding(f"network {net.name}", f"unknown input {name!r}", f"did you mean {near[0]!r}?"))
+        if [net.kind for net in self.networks].count("static") != 1:
+            found.append(Finding("networks", "there must be exactly one net of kind 'static'", "take it from PUBLISHED_NETWORKS[0]"))
+        given = [name for net in self.networks for name in self.gives[net.name]]
+        for name, p in self.parameters.items():
+            if p.varies != "global" and given.count(name) != 1:
+                found.append(Finding(f"parameter {name}", f"given by {given.count(name)} networks", "name it in the outputs of exactly one row, or put '*' in one"))
+        for net in self.networks:
+            for name in self.gives[net.name]:
+                if (self.parameters[name].varies == "static") != (net.kind == "static"):
+                    found.append(Finding(f"parameter {name}", f"varies {self.parameters[name].varies}, but net {net.name!r} is {net.kind}", "move it to another row"))
+        return found
+
+    @cached_property
+    def layout(self) -> dict[str, Weight]:
+        """Every weight by name, without the fold axis, in order."""
+        static = next(net for net in self.networks if net.kind == "static")
+        weights = {f"global.{p.name}": Weight((), 0.0, p.start) for p in self.parameters.values() if p.varies == "global"}
+        parts = MLP().weights(self.features, len(self.gives[static.name]), static.width or MLP.width)
+        weights |= {f"{static.name}.{part}": w for part, w in parts.items()}
+        for net in self.daily:
+            parts = KINDS[net.kind].weights(net.size, len(self.gives[net.name]), self._width(net))
+            weights |= {f"{net.name}.{part}": w for part, w in parts.items()}
+        return weights
+
+    def _width(self, net: Net) -> int:
+        return net.width or self.width or KINDS[net.kind].width
+
+    @cached_property
+    def size(self) -> int:
+        """Number of weights of a fold."""
+        return sum(math.prod(w.shape) for w in self.layout.values())
+
+    @cached_property
+    def outputs(self) -> dict[str, Var | Parameter]:
+        """Everything a run can record, by field or parameter name; ``fapar`` once, as a state."""
+        return dict(OUTPUTS) | {name: p for name, p in self.parameters.items() if name not in OUTPUTS}
+
+    # -- weights ----------------------------------------------------------------------------------------------------
+
+    def initial(self, generator: Generator) -> Tensor:
+        """Fresh weights of one fold, (weight,), drawn as PyTorch draws them."""
+        return torch.cat([
+            w.start + w.bound * (2 * torch.rand(math.prod(w.shape), generator=generator) - 1) if w.bound else torch.full((1,), w.start)
+            for w in self.layout.values()
+        ])  # fmt: skip
+
+    def unpack(self, weights: Tensor) -> dict[str, Tensor]:
+        """Name the weights of a (fold, weight) matrix."""
+        pieces = weights.split([math.prod(w.shape) for w in self.layout.values()], -1)
+        return {name: piece.unflatten(-1, w.shape) if w.shape else piece for (name, w), piece in zip(self.layout.items(), pieces, strict=True)}
+
+    def pack(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Weights of one fold (weight,) from named ones without a fold axis."""
+        return torch.cat([named[name].reshape(-1) for name in self.layout])
+
+    # -- the run ----------------------------------------------------------------------------------------------------
+
+    def start(self, cells: Tensor) -> Carry:
+        """Bare land: empty storages, no leaves, networks without a memory.
+
+        Parameters
+        ----------
+        cells : Tensor, (fold, cell)
+            Only its shape, type and device count.
+        """
+        zero = torch.zeros_like(cells)
+        return Carry(State(zero, zero, zero, zero, torch.full_like(cells, FIRST_NPP)), tuple(KINDS[n.kind].memory(cells, self._width(n)) for n in self.daily))
+
+    def run(
+        self,
+        weights: Tensor,
+        forcing: Tensor,
+        static: Tensor,
+        scaling: Scaling,
+        names: Sequence[str] = (),
+        carry: Carry | None = None,
+    ) -> tuple[Carry, dict[str, Tensor]]:
+        """Walk a record.
+
+        Parameters
+        ----------
+        weights : Tensor, (fold, weight)
+        forcing : Tensor, (fold, cell, time, 5)
+            In canonical units, in the order of `Forcing`.
+        static : Tensor, (fold, cell, feature)
+        scaling : Scaling
+        names : sequence of str
+            What to record: any of `outputs`.
+        carry : Carry, optional
+            Where to start; bare land if not given.
+
+        Returns
+        -------
+        carry : Carry
+            At the end of the record.
+        outputs : dict of str to Tensor
+            (fold, cell, time) for what is daily, (fold, cell) for static and (fold,) for global parameters.
+        """
+        named = self.unpack(weights)
+        fixed, embedding = self.fixed(named, (static - scaling.static_mean.unsqueeze(1)) / scaling.static_std.unsqueeze(1))
+        standard = (forcing - scaling.forcing_mean[:, None, None]) / scaling.forcing_std[:, None, None]
+        ready = []
+        for net in self.daily:
+            own = {name.removeprefix(f"{net.name}."): w for name, w in named.items() if name.startswith(f"{net.name}.")}
+            ready.append(KINDS[net.kind].ready(own, net, embedding))
+        columns = [standard.new_tensor(net.forcing, dtype=torch.long) for net in self.daily]
+        wants_residuals = not set(names).isdisjoint(Residuals._fields)
+
+        def day(
+            shared: tuple[dict[str, Tensor], list[Ready]], before: Carry, today: tuple[Tensor, ...]
+        ) -> tuple[Carry, dict[str, Tensor]]:
+            (fixed, ready), state, (raw_forcing, seen) = shared, before.state, today
+            scaled = state._asdict() | {"relative_soil_moisture": state.soil_moisture / fixed["soil_capacity"]}
+            parameters = dict(fixed)
+            memory = []
+            for net, made, sees, old in zip(self.daily, ready, columns, before.memory, strict=True):
+                of_state = [scaled[n] / scale if (scale := STATE_INPUTS[n]) != 1 else scaled[n] for n in net.state]
+                features = [seen.index_select(-1, sees), *([torch.stack(of_state, -1)] if of_state else [])]
+                raw, new = KINDS[net.kind].day(made, features, old)
+                memory.append(new)
+                parameters |= {n: self.bounded(n, x) for n, x in zip(self.gives[net.name], raw.unbind(-1), strict=True)}
+            after, fluxes = step(self.processes, state, Forcing(*raw_forcing.unbind(-1)), parameters)
+            outputs = parameters | fluxes._asdict() | after._asdict()
+            if wants_residuals:
+                outputs |= residuals(state, after, fluxes)._asdict()
+            return Carry(after, tuple(memory)), outputs
+
+        carry = self.start(forcing[:, :, 0, 0]) if carry is None else carry
+        carry, outputs = walk(day, (fixed, ready), carry, (forcing, standard), [n for n in names if n not in fixed])
+        return carry, {n: outputs[n] if n in outputs else fixed[n].squeeze(-1) if self.parameters[n].varies == "global" else fixed[n] for n in names}
+
+    def fixed(self, named: Mapping[str, Tensor], static: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Parameters that do not change from day to day, and the embedding of the static features.
+
+        Parameters
+        ----------
+        named : mapping of str to Tensor
+            From `unpack`.
+        static : Tensor, (fold, cell, feature)
+            Standardised.
+
+        Returns
+        -------
+        parameters : dict of str to Tensor, (fold, cell) or (fold, 1)
+        embedding : Tensor, (fold, cell, 12)
+        """
+        net = next(net for net in self.networks if net.kind == "static")
+        own = {name.removeprefix(f"{net.name}."): w for name, w in named.items() if name.startswith(f"{net.name}.")}
+        embedding, raw = MLP().static(own, static)
+        fixed = {name: self.bounded(name, x) for name, x in zip(self.gives[net.name], raw.unbind(-1), strict=True)}
+        constants = {p.name: self.bounded(p.name, named[f"global.{p.name}"]) for p in self.parameters.values() if p.varies == "global"}
+        return fixed | constants, embedding
+
+    def bounded(self, name: str, raw: Tensor) -> Tensor:
+        """Squeeze raw numbers into the bounds of a parameter."""
+        p = self.parameters[name]
+        if p.varies != "global" and p.start:  # the raw number of a global constant starts there itself
+            raw = raw + p.start
+        if math.isinf(p.upper):
+            return p.lower + softplus(raw) if p.lower else softplus(raw)
+        unit = torch.sigmoid(raw)
+        return unit if (p.lower, p.upper) == (0.0, 1.0) else p.lower + (p.upper - p.lower) * unit

@@ -1,0 +1,253 @@
+"""The parameter networks as a table: which net, what it sees, which parameters it gives.
+
+The fold is an axis: weights are (fold, out, in), what flows is (fold, cell, feature), and every product is a batched
+one. What a net sees of the static features does not change from day to day and is multiplied once per record.
+
+References
+----------
+Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from torch.nn.functional import leaky_relu
+
+from xh2cm.variables import FORCING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["EMBEDDING", "KINDS", "PUBLISHED_NETWORKS", "STATE_INPUTS", "Net", "Weight"]
+
+EMBEDDING = 12
+"""Numbers the static net hands to every daily net."""
+
+STATE_INPUTS: Mapping[str, float] = {"relative_soil_moisture": 1.0, "swe": 100.0, "groundwater": 200.0, "fapar": 1.0, "npp": 1.0}
+"""What a net may see of the state at the end of yesterday, and what it is divided by."""
+
+Memory = tuple["Tensor", ...]
+
+
+class Weight(NamedTuple):
+    """Shape of a weight without its fold axis, and how it starts: uniform within +-`bound` around `start`."""
+
+    shape: tuple[int, ...]
+    bound: float
+    start: float = 0.0
+
+
+class Ready(NamedTuple):
+    """A net's weights made ready for a record: transposed once, the static part already multiplied."""
+
+    constant: Tensor  # (fold, cell, gates)
+    matrix: Tensor  # (fold, feature, gates)
+    rest: tuple[Tensor, ...]  # pairs of (fold, 1, out) bias and (fold, in, out) matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """A row of the table.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of its weights.
+    kind : str
+        A key of `KINDS`.
+    inputs : tuple of str
+        In order: names of forcings (standardised), of `STATE_INPUTS`, or ``"static"``.
+    outputs : tuple of str
+        Parameters it gives. One row may give ``"*"``: every daily parameter that no row names.
+    width : int, optional
+        Hidden units; the kind's own width if not given.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    width: int | None = None
+
+    @property
+    def forcing(self) -> list[int]:
+        """Positions of the forcings it sees."""
+        return [list(FORCING).index(name) for name in self.inputs if name in FORCING]
+
+    @property
+    def state(self) -> list[str]:
+        """What it sees of the state."""
+        return [name for name in self.inputs if name in STATE_INPUTS]
+
+    def columns(self, which: str) -> list[int]:
+        """Columns of the first weight matrix that belong to ``"forcing"``, ``"state"`` or ``"static"``."""
+        found: dict[str, list[int]] = {"forcing": [], "state": [], "static": []}
+        at = 0
+        for name in self.inputs:
+            group = "forcing" if name in FORCING else "static" if name == "static" else "state"
+            size = EMBEDDING if name == "static" else 1
+            found[group].extend(range(at, at + size))
+            at += size
+        return found[which]
+
+    @property
+    def size(self) -> int:
+        """Number of input features."""
+        return sum(EMBEDDING if name == "static" else 1 for name in self.inputs)
+
+
+class Kind(Protocol):
+    """What a kind of net must do; `LSTM` and `MLP` show how."""
+
+    width: int
+
+    def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
+        """Its weights by name."""
+
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """What it remembers before the first day, (fold, cell, width) each, on the device and in the type of `cells`."""
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Weights made ready for a record."""
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Raw outputs (fold, cell, output) of today and the memory for tomorrow."""
+
+
+def linear(outputs: int, inputs: int, bound: float | None = None) -> tuple[Weight, Weight]:
+    """Weight and bias of a linear layer with PyTorch's default start."""
+    bound = 1 / math.sqrt(max(inputs, 1)) if bound is None else bound
+    return Weight((outputs, inputs), bound), Weight((outputs,), bound)
+
+
+def affine(bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Bias (fold, 1, out) and matrix (fold, in, out), as `torch.baddbmm` wants them."""
+    return bias.unsqueeze(1), weight.mT
+
+
+def first_layer(weight: Tensor, bias: Tensor, net: Net, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Split a first layer into its constant of the record and the matrix for what changes daily."""
+    static = net.columns("static")
+    constant = torch.baddbmm(bias.unsqueeze(1), embedding, weight[:, :, static].mT) if static else bias.unsqueeze(1).expand(-1, embedding.shape[1], -1)
+    return constant, weight[:, :, net.columns("forcing") + net.columns("state")].mT
+
+
+class Gates(torch.autograd.Function):
+    """What an LSTM cell does with its gates, with the gradient written out: half the operations autograd would record."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden and cell state (fold, cell, width) from gates (fold, cell, 4 width) and yesterday's cell state."""
+        width = cell.shape[-1]
+        open_ = torch.sigmoid(gates)
+        open_[..., 2 * width : 3 * width] = torch.tanh(gates[..., 2 * width : 3 * width])
+        i, f, g, o = open_.chunk(4, -1)
+        new = torch.addcmul(f * cell, i, g)
+        seen = torch.tanh(new)
+        ctx.save_for_backward(open_, cell, seen)
+        return o * seen, new
+
+    @staticmethod
+    def backward(ctx: Any, by_hidden: Tensor, by_cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients by the gates and by yesterday's cell state."""
+        open_, cell, seen = ctx.saved_tensors
+        i, f, g, o = open_.chunk(4, -1)
+        by_new = torch.addcmul(by_cell, by_hidden * o, 1.0 - seen * seen)
+        slope = open_ - open_ * open_  # of the sigmoids
+        slope[..., 2 * cell.shape[-1] : 3 * cell.shape[-1]] = 1.0 - g * g
+        return torch.cat([by_new * g, by_new * cell, by_new * i, by_hidden * seen], -1) * slope, by_new * f
+
+
+class LSTM:
+    """An LSTM cell and a linear layer on its hidden state, gates in PyTorch's order (i, f, g, o)."""
+
+    width = 100
+
+    def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
+        """Its weights by name."""
+        bound = 1 / math.sqrt(width)
+        ih, bias_ih = linear(4 * width, inputs, bound)
+        hh, bias_hh = linear(4 * width, width, bound)
+        head, bias = linear(outputs, width)
+        return {"weight_ih": ih, "weight_hh": hh, "bias_ih": bias_ih, "bias_hh": bias_hh, "head.weight": head, "head.bias": bias}
+
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """Hidden and cell state, all zero."""
+        zero = cells.new_zeros(*cells.shape, width)
+        return zero, zero
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Weights made ready for a record."""
+        constant, matrix = first_layer(weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"], net, embedding)
+        return Ready(constant, torch.cat([matrix, weights["weight_hh"].mT], 1), affine(weights["head.bias"], weights["head.weight"]))
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Raw outputs of today and the memory for tomorrow."""
+        hidden, cell = memory
+        gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
+        hidden, cell = Gates.apply(gates, cell)
+        return torch.baddbmm(ready.rest[0], hidden, ready.rest[1]), (hidden, cell)
+
+
+class MLP:
+    """Two hidden layers with LeakyReLU, the second of the embedding's size; remembers nothing."""
+
+    width = 150
+
+    def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
+        """Its weights by name."""
+        layers = {"hidden": linear(width, inputs), "embedding": linear(EMBEDDING, width), "head": linear(outputs, EMBEDDING)}
+        return {f"{layer}.{part}": w for layer, pair in layers.items() for part, w in zip(("weight", "bias"), pair, strict=True)}
+
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """Nothing."""
+        return ()
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Weights made ready for a record."""
+        constant, matrix = first_layer(weights["hidden.weight"], weights["hidden.bias"], net, embedding)
+        rest = [affine(weights[f"{layer}.bias"], weights[f"{layer}.weight"]) for layer in ("embedding", "head")]
+        return Ready(constant, matrix, (*rest[0], *rest[1]))
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Raw outputs of today."""
+        hidden = leaky_relu(torch.baddbmm(ready.constant, torch.cat(list(features), -1), ready.matrix))
+        return self.after(ready.rest, hidden)[1], memory
+
+    def static(self, weights: Mapping[str, Tensor], features: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding (fold, cell, 12) and raw outputs (fold, cell, output) of static features (fold, cell, feature)."""
+        bias, matrix = affine(weights["hidden.bias"], weights["hidden.weight"])
+        rest = [affine(weights[f"{layer}.bias"], weights[f"{layer}.weight"]) for layer in ("embedding", "head")]
+        return self.after((*rest[0], *rest[1]), leaky_relu(torch.baddbmm(bias, features, matrix)))
+
+    @staticmethod
+    def after(rest: tuple[Tensor, ...], hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Second and third layer."""
+        embedding = leaky_relu(torch.baddbmm(rest[0], hidden, rest[1]))
+        return embedding, torch.baddbmm(rest[2], embedding, rest[3])
+
+
+KINDS: dict[str, Kind] = {"lstm": LSTM(), "mlp": MLP()}
+"""Kinds of nets by name; add a kind to use it in a row."""
+
+PUBLISHED_NETWORKS: tuple[Net, ...] = (
+    Net("static", "static", (), ("soil_capacity", "interception_capacity")),
+    Net(
+        "partition", "lstm",
+        ("net_radiation", "precipitation", "relative_soil_moisture", "swe", "groundwater", "fapar", "static"),
+        ("snow_melt_rate", "soil_recharge_fraction", "groundwater_recharge_fraction", "*"),
+    ),
+    Net("water_use", "mlp", ("net_radiation", "vpd", "relative_soil_moisture", "static"), ("wue", "transpiration_fraction")),
+    Net(
+        "productivity", "lstm",
+        ("net_radiation", "air_temperature", "vpd", "co2", "relative_soil_moisture", "fapar", "npp", "static"),
+        ("cue", "fapar"),
+    ),
+    Net("respiration", "lstm", ("net_radiation", "precipitation", "npp", "fapar", "static"), ("basal_respiration", "soil_evaporation_fraction")),
+)  # fmt: skip
+"""The published model: a static net and four daily ones."""

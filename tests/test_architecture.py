@@ -17,6 +17,7 @@ FLOORS = (
     {"physics"},
     {"loop"},
     {"model", "data"},
+    {"train"},
     {"fit", "predict", "results"},
     {"accessor", "cli"},
     {"", "__main__"},

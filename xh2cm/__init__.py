@@ -1,5 +1,70 @@
-"""Hybrid modelling of the land's water and carbon cycles on xarray datasets."""
+"""Hybrid modelling of the land's water and carbon cycles on xarray datasets.
+
+Importing it adds ``Dataset.h2cm``; torch is imported with the first thing that needs it.
+
+References
+----------
+Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from xh2cm.accessor import H2CMAccessor
+from xh2cm.data import tutorial
+from xh2cm.data.folds import fold_labels
+from xh2cm.data.forcing import check
+from xh2cm.data.published import open_published
+from xh2cm.errors import Finding, FitError, H2CMError, H2CMWarning, InputError, StoreError
+
+if TYPE_CHECKING:
+    from xh2cm.fit import Fit, load_fit
+    from xh2cm.model import HybridModel, Net, SpinUp
+    from xh2cm.physics import Processes
+    from xh2cm.variables import Parameter
+
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Finding",
+    "Fit",
+    "FitError",
+    "H2CMAccessor",
+    "H2CMError",
+    "H2CMWarning",
+    "HybridModel",
+    "InputError",
+    "Net",
+    "Parameter",
+    "Processes",
+    "SpinUp",
+    "StoreError",
+    "check",
+    "fold_labels",
+    "load_fit",
+    "open_published",
+    "tutorial",
+]
+
+_LATER = {
+    "Fit": "xh2cm.fit",
+    "load_fit": "xh2cm.fit",
+    "HybridModel": "xh2cm.model",
+    "Net": "xh2cm.model",
+    "SpinUp": "xh2cm.model",
+    "Processes": "xh2cm.physics",
+    "Parameter": "xh2cm.variables",
+}
+"""Names whose modules need torch: imported when they are first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

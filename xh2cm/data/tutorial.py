@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xh2cm.data.derive import ALBEDO, FREEZING, day_angle, extraterrestrial_radiation, saturation_vapour_pressure
+from xh2cm.data.twin import observe, truth, twin
 from xh2cm.errors import Finding, InputError, StoreError
-from xh2cm.variables import FORCING, STATIC, TARGETS
+from xh2cm.variables import STATIC, TARGETS
 
-__all__ = ["list_datasets", "open_dataset", "twin"]
+__all__ = ["list_datasets", "open_dataset"]
 
 WHEEL = "pywatershed-2.0.4-py3-none-any.whl"
 SHA256 = "4ae481b7a5cb68eec4451ebd323d8584b637ac949911549787ba739134efa8bc"
@@ -122,7 +122,7 @@ def open_dataset(name: str) -> xr.Dataset:
     ----------
     name : str
         ``"delaware"`` downloads 14 MB with pip on first use and keeps them in ``$XH2CM_CACHE`` (else the user's
-        cache folder); ``"twin"`` is computed, see `twin`.
+        cache folder); ``"twin"`` is computed, see `xh2cm.data.twin`.
 
     Returns
     -------
@@ -219,103 +219,10 @@ def delaware() -> xr.Dataset:
     ).merge(gauges)
 
 
-def twin(*, cells: tuple[int, int] = (6, 8), years: int = 3, seed: int = 0) -> xr.Dataset:
-    """Make up forcing that looks like land's, where the real one cannot be had.
-
-    Storms are the wet side of a random field that is smooth in space and remembers yesterday; they cool and moisten
-    the air and dim the sun. Temperature follows latitude, season and elevation. Nothing here is observed.
-
-    Parameters
-    ----------
-    cells : (int, int)
-        Number of latitudes, from 65 N to 35 S, and of longitudes.
-    years : int
-        Whole years from 2001.
-    seed : int
-        The same seed gives the same numbers.
-
-    Returns
-    -------
-    xarray.Dataset
-        The five forcings on (time, lat, lon), CO2 on time alone, in the library's units, and five static features.
-
-    Raises
-    ------
-    InputError
-        Fewer than one year, latitude or longitude.
-
-    Examples
-    --------
-    >>> from xh2cm.data.tutorial import twin
-    >>> dict(twin(cells=(2, 3), years=1).sizes)
-    {'time': 365, 'lat': 2, 'lon': 3}
-    """
-    wanted = {"cells": min(cells), "years": years}
-    if short := [
-        Finding(name, f"is {least}, below 1", f"twin({name}=...) of 1 or more")
-        for name, least in wanted.items()
-        if least < 1
-    ]:
-        raise InputError(short)
-    random = np.random.default_rng(seed)
-    days = pd.date_range("2001-01-01", f"{2000 + years}-12-31", freq="D")
-    grid = xr.Dataset(
-        coords={
-            "time": ("time", days, {"standard_name": "time"}),
-            "lat": ("lat", np.linspace(65, -35, cells[0]), {"standard_name": "latitude", "units": "degrees_north"}),
-            "lon": (
-                "lon",
-                (np.arange(cells[1]) + 0.5) * (360 / cells[1]),
-                {"standard_name": "longitude", "units": "degrees_east"},
-            ),
-        },
-        attrs={"Conventions": "CF-1.11", "title": "Synthetic twin of land forcing", "source": f"made up, seed {seed}"},
-    )
-    # What is near is alike: the correlation falls by e over 2500 km.
-    phi, theta = np.deg2rad(np.meshgrid(grid["lat"], grid["lon"], indexing="ij")).reshape(2, -1)
-    place = np.stack([np.cos(phi) * np.cos(theta), np.cos(phi) * np.sin(theta), np.sin(phi)])
-    mix = np.linalg.cholesky(np.exp(-np.arccos(np.clip(place.T @ place, -1, 1)) / 0.4)).T
-
-    def lasting() -> xr.DataArray:
-        """Noise of unit variance, alike in neighbouring cells."""
-        return xr.DataArray((random.standard_normal(len(mix)) @ mix).reshape(cells), dims=("lat", "lon"))
-
-    def passing(memory: float) -> xr.DataArray:
-        """The same for every day, each remembering the one before."""
-        noise = random.standard_normal((len(days), len(mix))) @ mix
-        for day in range(1, len(days)):
-            noise[day] = memory * noise[day - 1] + (1 - memory**2) ** 0.5 * noise[day]
-        return xr.DataArray(noise.reshape(-1, *cells), dims=("time", "lat", "lon"))
-
-    latitude, angle = np.deg2rad(grid["lat"]), day_angle(grid["time"])
-    elevation = 400 * np.exp(0.8 * lasting())
-    moist = 0.35 * np.cos(2 * latitude) + 0.25 * lasting()
-    storm = passing(0.45) + moist - 0.55
-    cloud = 1 / (1 + np.exp(-3 * storm))
-    summer = np.cos(angle - day_angle(grid["time"][200])) * np.sign(latitude)
-    yearly = 30 + FREEZING - 0.45 * np.abs(grid["lat"]) - 0.0065 * elevation
-    weather = 3 * passing(0.7) - 2 * cloud * summer.clip(0)
-    temperature = yearly + (2 + 15 * np.sin(latitude) ** 2) * summer + weather
-    shortwave = (0.72 - 0.45 * cloud) * extraterrestrial_radiation(grid["lat"], angle)
-    year = (grid["time"] - grid["time"][0]) / np.timedelta64(1, "D") / 365.25
-    sand = (0.45 + 0.15 * lasting()).clip(0.05, 0.9)
-    forcing = {
-        "net_radiation": (1 - ALBEDO) * shortwave - 60 * (1 - 0.6 * cloud),
-        "precipitation": 9 * storm.clip(0) ** 1.5,
-        "air_temperature": temperature,
-        "vpd": (0.55 - 0.45 * cloud) * saturation_vapour_pressure(temperature),
-        "co2": 371 + 2.1 * year + 3 * np.sin(angle - 0.6),
-    }
-    features = {
-        "elevation": (elevation, "m", "elevation"),
-        "slope": (0.03 * np.exp(lasting()), "1", "mean slope, rise over run"),
-        "sand": (sand, "1", "sand share of the soil"),
-        "clay": (0.4 * (1 - sand), "1", "clay share of the soil"),
-        "tree_cover": (1 / (1 + np.exp(-4 * moist)), "1", "tree share of the area"),
-    }
-    forced = {name: a.astype("float32").assign_attrs(FORCING[name].attrs) for name, a in forcing.items()}
-    static = {n: a.astype("float32").assign_attrs(long_name=text, units=u) for n, (a, u, text) in features.items()}
-    return grid.assign(forced | static).transpose("time", "lat", "lon")
+def observed_twin() -> xr.Dataset:
+    """Forcing of the twin and what was observed of its truth."""
+    forcing = twin()
+    return forcing.merge(observe(truth(forcing)))
 
 
 class Dataset(NamedTuple):
@@ -335,7 +242,7 @@ DATASETS: Mapping[str, Dataset] = {
         "pywatershed 2.0.4 from the package index; NOAA GML",
     ),
     "twin": Dataset(
-        twin, "Synthetic forcing on 6 x 8 cells, 2001-2003; nothing in it is observed", "MIT (xh2cm)", "computed"
+        observed_twin, "Synthetic forcing and targets on 6 x 8 cells, 2001-2003; nothing in it is observed", "MIT (xh2cm)", "computed"
     ),
 }
 

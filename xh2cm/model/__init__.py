@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xh2cm.model.hybrid import Carry, HybridModel, Scaling
+from xh2cm.model.hybrid import Carry, HybridModel, Scaling, SpinUp
 from xh2cm.model.network import KINDS, PUBLISHED_NETWORKS, Net
 
-__all__ = ["KINDS", "PUBLISHED_NETWORKS", "Carry", "HybridModel", "Net", "Scaling"]
+__all__ = ["KINDS", "PUBLISHED_NETWORKS", "Carry", "HybridModel", "Net", "Scaling", "SpinUp"]

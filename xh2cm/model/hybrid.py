@@ -21,7 +21,7 @@ from xh2cm.variables import FORCING, OUTPUTS, Forcing, Parameter, Residuals, Sta
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-__all__ = ["Carry", "HybridModel", "Scaling"]
+__all__ = ["Carry", "HybridModel", "Scaling", "SpinUp"]
 
 FIRST_NPP = 1.1738447874691162
 """NPP of the day before the first, gC m-2 d-1: a global mean (TRENDY v11, as the published model has it)."""
@@ -41,6 +41,39 @@ class Carry(NamedTuple):
 
     state: State
     memory: tuple[tuple[Tensor, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SpinUp:
+    """How the land is brought into balance before a record is run.
+
+    Parameters
+    ----------
+    days : int, optional
+        Length of the period that is walked; the whole record if not given, as published.
+    passes : int
+        How often it is walked, at most.
+    drift : float, optional
+        Stop earlier, once no storage of any cell changes by more than this over a pass, kg m-2.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to walk.
+    """
+
+    days: int | None = None
+    passes: int = 1
+    drift: float | None = None
+
+    def __post_init__(self) -> None:
+        findings = [
+            Finding(f"spinup.{name}", f"{value} is too small", f"give at least {least}")
+            for name, value, least in (("days", self.days, 1), ("passes", self.passes, 0), ("drift", self.drift, 0.0))
+            if value is not None and value < least
+        ]
+        if findings:
+            raise InputError(findings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,6 +280,29 @@ class HybridModel:
         carry = self.start(forcing[:, :, 0, 0]) if carry is None else carry
         carry, outputs = walk(day, (fixed, ready), carry, (forcing, standard), [n for n in names if n not in fixed])
         return carry, {n: outputs[n] if n in outputs else fixed[n].squeeze(-1) if self.parameters[n].varies == "global" else fixed[n] for n in names}
+
+    def spun_up(self, weights: Tensor, forcing: Tensor, static: Tensor, scaling: Scaling, spinup: SpinUp) -> Carry:
+        """Walk a period over and over, without gradients, to find a start in balance with it.
+
+        Parameters
+        ----------
+        weights, forcing, static, scaling
+            As for `run`.
+        spinup : SpinUp
+
+        Returns
+        -------
+        Carry
+        """
+        carry = self.start(forcing[:, :, 0, 0])
+        with torch.no_grad():
+            for _ in range(spinup.passes):
+                before = carry
+                carry, _ = self.run(weights, forcing, static, scaling, (), before)
+                moved = max(float((new - old).abs().max()) for new, old in zip(carry.state[:3], before.state[:3], strict=True))
+                if spinup.drift is not None and moved <= spinup.drift:
+                    break
+        return carry
 
     def fixed(self, named: Mapping[str, Tensor], static: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Parameters that do not change from day to day, and the embedding of the static features.

@@ -1,0 +1,220 @@
+"""The door: a user's dataset becomes the canonical one, or one error that holds everything wrong with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from xh2cm.data.match import KNOWN, closest, find_variables
+from xh2cm.data.reading import (
+    PLACES,
+    Found,
+    Input,
+    asked_targets,
+    grid_area,
+    land_axes,
+    place_name,
+    read_area,
+    read_features,
+    read_forcing,
+    read_mask,
+    read_targets,
+    with_time,
+)
+from xh2cm.data.report import Report, Role, Row
+from xh2cm.data.survey import (
+    Facts,
+    cell_findings,
+    gaps,
+    oddities,
+    outside_land,
+    range_findings,
+    reasons_to_drop,
+    survey,
+    with_values,
+    without_rounding,
+)
+from xh2cm.data.times import label
+from xh2cm.errors import Finding, InputError
+from xh2cm.variables import STATIC
+
+__all__ = ["check"]
+
+
+def check(
+    ds: xr.Dataset,
+    *,
+    variables: Mapping[str, str | float] | None = None,
+    units: Mapping[str, str] | None = None,
+    targets: Sequence[str] | None = None,
+    static: Sequence[str] | None = None,
+    mask: str | xr.DataArray | None = None,
+    missing: Literal["drop", "raise"] = "drop",
+) -> Report:
+    """Find, convert, derive and check everything a model needs in a dataset.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Daily, on any land: a regular or curvilinear grid, catchments, towers, one cell. NumPy or Dask.
+    variables : mapping, optional
+        Name of a variable of the model to its name in ``ds``, ``{"precipitation": "P"}``, or to a number that stands
+        for it in canonical units, ``{"co2": 410.0}``. What is not mapped is found by names in common use, then by CF
+        standard name.
+    units : mapping, optional
+        Units by name in ``ds``, ``{"precip": "mm day-1"}``, before what the attributes say.
+    targets : sequence of str, optional
+        What to train on, each of which must be there and usable. By default whatever is.
+    static : sequence of str, optional
+        Static features by name in ``ds``. By default every number on the land axes that has no role of its own;
+        ``[]`` for none.
+    mask : str or DataArray, optional
+        Land: true, or 0.5 and more. By default a variable such as ``mask`` or ``lsm``, or wherever there is forcing.
+    missing : {"drop", "raise"}
+        What to do about land cells that lack forcing on some days, or a static feature: leave them out and count
+        them, or refuse.
+
+    Returns
+    -------
+    Report
+        ``report.dataset`` is the canonical dataset; Dask arrays are still lazy in it.
+
+    Raises
+    ------
+    InputError
+        With everything that is wrong, each with what to do about it.
+
+    Notes
+    -----
+    Every chunk of a Dask array is computed once, for the ranges and gaps of all variables together.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from xh2cm.data.forcing import check
+    >>> days = np.arange("2001-01-01", "2002-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> season = xr.DataArray(-np.cos(np.arange(365) * 2 * np.pi / 365), coords={"time": days}, dims="time")
+    >>> ds = xr.Dataset({
+    ...     "rn": (80 + 70 * season).assign_attrs(units="W m-2"),
+    ...     "tas": (9 + 10 * season).assign_attrs(units="degC"),
+    ...     "rh": (75 - 10 * season).assign_attrs(units="%"),
+    ...     "pr": (0 * season + 3e-5).assign_attrs(units="kg m-2 s-1"),
+    ... })
+    >>> report = check(ds, variables={"co2": 371.0})
+    >>> report.usable
+    1
+    >>> report.dataset["vpd"].attrs["units"]
+    'hPa'
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise InputError([Finding("ds", f"is a {type(ds).__name__}", "give a Dataset, such as xr.open_dataset(path)")])
+    findings: list[Finding] = []
+    notes: list[str] = []
+    variables, units = dict(variables or {}), dict(units or {})
+    if missing not in ("drop", "raise"):
+        findings.append(Finding("missing", f"is {missing!r}", 'give missing="drop" or missing="raise"'))
+    names = [str(name) for name in ds.variables]
+    strange = [name for name in units if name not in names and name not in KNOWN]
+    findings += [Finding(f"units[{n!r}]", "names no variable of the dataset", closest(n, names)) for n in strange]
+    empty = [str(dim) for dim, size in ds.sizes.items() if size == 0]
+    if empty:
+        raise InputError([Finding(dim, "has length 0", "give data along it: the selection is empty") for dim in empty])
+    matches = find_variables(ds, variables, units, findings)
+    ds = with_time(ds, matches, findings)
+    source = Input(ds, matches, units, land_axes(ds, matches))
+    forcing, sources = read_forcing(source, findings)
+    wanted, asked = asked_targets(targets, variables, findings)
+    found = Found(
+        forcing=forcing,
+        sources=sources,
+        targets=read_targets(source, wanted, asked, findings, notes),
+        features=read_features(source, static, findings, notes),
+        mask=read_mask(source, mask, findings),
+        area=read_area(source, findings),
+    )
+    facts = survey(found, source)
+    findings += range_findings(found, facts)
+    found = without_rounding(found, facts, notes)
+    found = with_values(found, facts, source, asked, findings, notes)
+    outside, reasons = outside_land(found, facts, source), reasons_to_drop(found, facts, source)
+    usable = np.asarray(~outside & ~np.any([np.zeros(source.shape, dtype=bool), *reasons.values()], axis=0))
+    dropped = {reason: int((lost & ~outside).sum()) for reason, lost in reasons.items()}
+    findings += cell_findings(found, facts, source, outside, usable, dropped)
+    if missing == "raise" and usable.any():
+        remedy = 'fill it, or leave these cells out: missing="drop"'
+        findings += [Finding("cells", f"{reason} in {count:,}", remedy) for reason, count in dropped.items() if count]
+    if findings:
+        raise InputError(dict.fromkeys(findings))
+    notes += oddities(found, facts, source, usable, outside)
+    dataset = _canonical(found, facts, source, usable)
+    time = dataset["time"]
+    return Report(
+        dataset=dataset,
+        rows=tuple(_rows(found, facts, source, outside)),
+        period=f"{time.size:,} days, {label(time[0])} to {label(time[-1])} ({time.dt.calendar} calendar)",
+        cells=usable.size,
+        outside=int(outside.sum()),
+        dropped=dropped,
+        notes=tuple(notes),
+    )
+
+
+def _canonical(found: Found, facts: Facts, source: Input, usable: np.ndarray) -> xr.Dataset:
+    """Put the canonical dataset together, with the coordinates of the input."""
+    ds, land = source.dataset, source.land
+    arrays = {**found.forcing, **found.targets}
+    data: dict[Hashable, xr.Variable] = {key: array.variable for key, array in arrays.items()}
+    data["mask"] = xr.Variable(land, usable, STATIC["mask"].attrs)
+    regular = grid_area(source)
+    area = np.ones(source.shape) if regular is None else regular.values
+    given = facts.get(("cell", "area", "values"), area)
+    data["area"] = xr.Variable(land, given, STATIC["area"].attrs)
+    nothing = xr.DataArray(np.zeros((0, *source.shape), dtype="float32"), dims=("feature", *land))
+    layers = [array.transpose(*land).expand_dims("feature") for array in found.features.values()]
+    data["static"] = xr.concat([nothing, *layers], "feature", coords="minimal", compat="override").variable
+    for key in ("mean", "std"):
+        if found.features and all(key in array.attrs for array in found.features.values()):
+            data["static"].attrs[key] = [array.attrs[key] for array in found.features.values()]
+    used = {dim for variable in data.values() for dim in variable.dims}
+    places = {key: place_name(source, key) for key in PLACES}
+    names = [*ds.coords, *(name for name in places.values() if name and name not in ds.coords)]
+    coordinates = {name: ds[name].variable for name in names if set(ds[name].dims) <= used and name not in data}
+    for key, name in places.items():  # so that whatever comes next finds them by CF
+        if name in coordinates:
+            coordinates[name] = coordinates[name].copy(deep=False)
+            coordinates[name].attrs = STATIC[key].attrs | coordinates[name].attrs | {"standard_name": key}
+    coordinates["feature"] = xr.Variable("feature", np.array(list(found.features), dtype=str))
+    return xr.Dataset(data, coords=coordinates, attrs=ds.attrs)
+
+
+def _rows(found: Found, facts: Facts, source: Input, outside: np.ndarray) -> Iterator[Row]:
+    roles: dict[tuple[Role, str], Mapping[str, xr.DataArray]] = {
+        ("forcing", "forcing"): found.forcing,
+        ("source", "sources"): found.sources,
+        ("target", "targets"): found.targets,
+        ("static", "features"): found.features,
+    }
+    for (role, entry), arrays in roles.items():
+        for key, array in arrays.items():
+            derivation = str(array.attrs.get("derivation", ""))
+            match = source.matches[key][0] if role != "static" and not derivation else None
+            found_as = key if role == "static" else "" if match is None else match.source
+            lowest, highest = (float(facts[entry, key, fact]) for fact in ("lowest", "highest"))
+            missing, size = gaps(facts, entry, key, array, outside)
+            yield Row(
+                role=role,
+                name=key,
+                found=found_as if isinstance(found_as, str) else f"{found_as:g}",
+                by="" if match is None else match.by,
+                units_from=str(array.attrs.get("original_units", "")),
+                units_to=str(array.attrs.get("units", "")),
+                lowest=lowest if lowest <= highest else math.nan,
+                highest=highest if lowest <= highest else math.nan,
+                missing=missing,
+                size=size,
+                derivation=derivation,
+            )

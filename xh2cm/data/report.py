@@ -1,0 +1,195 @@
+"""What `check` found, converted, derived, dropped: for a terminal, a notebook and a program."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import xarray as xr
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Report", "Role", "Row"]
+
+Role = Literal["forcing", "source", "target", "static"]
+
+_WIDTH = 110
+
+
+class Row(NamedTuple):
+    """What became of one variable.
+
+    Parameters
+    ----------
+    role : {"forcing", "source", "target", "static"}
+        A source is what a forcing was derived from.
+    name : str
+        Name in the canonical dataset; for a source its name in the table.
+    found : str
+        Name in the user's dataset, the number given, or empty where derived.
+    by : str
+        "mapping", "name" or "standard name"; empty where derived.
+    units_from, units_to : str
+    lowest, highest : float
+        In ``units_to``, over the cells within the mask; NaN where there is no value.
+    missing : int
+        Values that are not finite there.
+    size : int
+        Values there.
+    derivation : str
+        Formula and reference, where derived.
+    """
+
+    role: Role
+    name: str
+    found: str
+    by: str
+    units_from: str
+    units_to: str
+    lowest: float
+    highest: float
+    missing: int
+    size: int
+    derivation: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """What `check` found in a dataset, and the dataset it made of it.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Canonical: what everything downstream takes.
+    rows : tuple of Row
+    period : str
+        First and last day, number of days, calendar.
+    cells : int
+        All cells of the land axes.
+    outside : int
+        Cells outside the mask.
+    dropped : mapping of str to int
+        Why cells within the mask cannot be used; a cell counts for every reason it has.
+    notes : tuple of str
+        What else is worth knowing.
+    """
+
+    dataset: xr.Dataset
+    rows: tuple[Row, ...]
+    period: str
+    cells: int
+    outside: int
+    dropped: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def usable(self) -> int:
+        """Number of cells a model can be run in."""
+        return int(self.dataset["mask"].sum())
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Give the rows as a table.
+
+        Returns
+        -------
+        DataFrame
+            One row a variable, the fields of `Row` as columns.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows), columns=list(Row._fields))
+
+    def __str__(self) -> str:
+        lines = [f"xh2cm check: {self._headline()}", f"{self.period}; {_extent(self.dataset)}", ""]
+        lines += _table(self._shown())
+        for title, texts in self._paragraphs():
+            lines += ["", title]
+            for text in texts:
+                lines += textwrap.wrap(text, _WIDTH, initial_indent="  - ", subsequent_indent="    ")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, *body = self._shown()
+        cell = "<td style='text-align:left'>{}</td>".format
+        rows = "".join(f"<tr>{''.join(cell(html.escape(entry)) for entry in row)}</tr>" for row in body if row)
+        titles = "".join(f"<th style='text-align:left'>{html.escape(entry)}</th>" for entry in head)
+        paragraphs = "".join(
+            f"<p><b>{html.escape(title)}</b></p><ul>{''.join(f'<li>{html.escape(text)}</li>' for text in texts)}</ul>"
+            for title, texts in self._paragraphs()
+        )
+        return (
+            f"<div class='xh2cm-report'><p><b>xh2cm check: {html.escape(self._headline())}</b><br>"
+            f"{html.escape(self.period)}; {html.escape(_extent(self.dataset))}</p>"
+            f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>{paragraphs}</div>"
+        )
+
+    def _headline(self) -> str:
+        return f"{self.usable:,} of {self.cells:,} {'cell' if self.cells == 1 else 'cells'} usable"
+
+    def _shown(self) -> list[tuple[str, ...]]:
+        """Lines of the table, an empty one between the roles; features are many and stand in a paragraph."""
+        lines: list[tuple[str, ...]] = [("", "variable", "found as", "units", "range", "missing")]
+        last = ""
+        for row in self.rows:
+            if row.role == "static":
+                continue
+            if last not in {"", row.role}:
+                lines.append(())
+            lines.append(_line(row, row.role if row.role != last else ""))
+            last = row.role
+        return lines
+
+    def _paragraphs(self) -> Iterable[tuple[str, list[str]]]:
+        derived = [f"{row.name}: {row.derivation}" for row in self.rows if row.derivation]
+        features = [str(name) for name in self.dataset["feature"].values]
+        dropped = [f"{reason}: {_cells(count)}" for reason, count in self.dropped.items() if count]
+        if self.outside:
+            dropped.insert(0, f"outside the land mask: {_cells(self.outside)}")
+        if derived:
+            yield "Derived", derived
+        if dropped:
+            yield "Cells not used", dropped
+        yield f"Static features ({len(features)})", [", ".join(features) or "none"]
+        if self.notes:
+            yield "Notes", list(self.notes)
+
+
+def _cells(count: int) -> str:
+    return f"{count:,} {'cell' if count == 1 else 'cells'}"
+
+
+def _extent(dataset: xr.Dataset) -> str:
+    """Size of the land axes."""
+    mask = dataset["mask"]
+    return "land: " + (", ".join(f"{dim} {size}" for dim, size in mask.sizes.items()) or "one cell")
+
+
+def _line(row: Row, role: str) -> tuple[str, ...]:
+    units = row.units_to if row.units_from in {"", row.units_to} else f"{row.units_from} -> {row.units_to}"
+    interval = "no value" if row.lowest != row.lowest else f"{row.lowest:.4g} .. {row.highest:.4g}"
+    missing = f"{row.missing:,} ({100 * row.missing / row.size:.2g} %)" if row.missing else "0"
+    by = f" ({row.by})" if row.by == "standard name" else ""
+    return (role, row.name, f"{row.found}{by}" if row.found else "derived", units, interval, missing)
+
+
+def _table(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as what they hold, cut to the width of a page."""
+    columns = list(zip(*(line for line in lines if line), strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    spare = _WIDTH - 2 * (len(widths) - 1) - sum(widths)
+    while spare < 0:
+        widest = widths.index(max(widths))
+        widths[widest] -= 1
+        spare += 1
+    shown = ["  ".join(map(_fit, line, widths)).rstrip() for line in lines]
+    return [shown[0], "-" * max(map(len, shown)), *shown[1:]]
+
+
+def _fit(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "~"

@@ -1,0 +1,420 @@
+"""One look at every value: ranges, gaps and what they mean, each chunk read once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import xarray as xr
+
+from xh2cm.data.match import KNOWN
+from xh2cm.data.reading import Found, Input, called, grid_area, within_forcing
+from xh2cm.data.times import label
+from xh2cm.data.units import SPELLINGS, conversion
+from xh2cm.errors import Finding
+from xh2cm.variables import FORCING, Var
+
+__all__ = [
+    "Facts",
+    "cell_findings",
+    "gaps",
+    "oddities",
+    "outside_land",
+    "range_findings",
+    "reasons_to_drop",
+    "survey",
+    "with_values",
+    "without_rounding",
+]
+
+ROUNDING = 1e-3  # values this little below a lower bound of 0 are rounding, in canonical units
+SUPERSATURATION = 5.0  # hPa a derived deficit may lie below 0: humidity and temperature are measured apart
+FEW_CELLS = 100  # up to so many cells it is told from when to when each has its forcing
+SHOWN_CELLS = 12
+
+Facts = Mapping[tuple[str, str, str], np.ndarray]
+"""What was counted, by role (forcing, sources, targets, features, cell), variable and fact."""
+
+
+def survey(found: Found, source: Input) -> Facts:
+    """Count and range every variable in one computation.
+
+    Parameters
+    ----------
+    found : Found
+    source : Input
+
+    Returns
+    -------
+    Facts
+        For every variable ``lowest``, ``highest`` (of finite values within the mask; infinite where there is none),
+        the number of values ``below``, ``rounding`` and ``above`` its plausible range, and ``count``, the number of
+        finite values along all but the land axes; ``present``, on time and land, for a few cells.
+    """
+    asked: dict[tuple[str, str, str], xr.DataArray] = {}
+
+    def ask(role: str, key: str, array: xr.DataArray, var: Var | None, depth: float = ROUNDING) -> None:
+        asked.update({(role, key, fact): value for fact, value in _range(array, found.mask, var, depth).items()})
+        asked[role, key, "count"] = _finite(array).sum([dim for dim in array.dims if dim not in source.land])
+
+    for key, array in found.forcing.items():
+        ask("forcing", key, array, FORCING[key], SUPERSATURATION if _is_derived_deficit(key, array) else ROUNDING)
+        if array.dims == ("time",):
+            asked["forcing", key, "first"] = (~_finite(array)).argmax("time")
+    for key, array in found.sources.items():
+        ask("sources", key, array, KNOWN[key])
+    for key, array in found.targets.items():
+        times = [dim for dim in array.dims if dim not in source.land]
+        ask("targets", key, array.isel({dim: within_forcing(source, source.dataset[dim]) for dim in times}), KNOWN[key])
+    for key, array in found.features.items():
+        ask("features", key, array, None)
+    if {"temperature_min", "temperature_max"} <= found.sources.keys():
+        crossed = found.sources["temperature_max"] < found.sources["temperature_min"]
+        asked["sources", "temperature_max", "crossed"] = crossed.sum()
+    if found.mask is not None:
+        asked["cell", "mask", "values"] = found.mask
+    if found.area is not None:
+        asked["cell", "area", "values"] = found.area
+    if found.forcing and math.prod(source.shape) <= FEW_CELLS:
+        whole = xr.DataArray(np.ones(source.shape, dtype=bool), dims=source.land)
+        asked["cell", "forcing", "present"] = math.prod(map(_finite, found.forcing.values()), start=whole)
+    computed = xr.Dataset({str(number): array for number, array in enumerate(asked.values())}).compute()
+    return {fact: _values(computed[str(number)], source) for number, fact in enumerate(asked)}
+
+
+def _finite(array: xr.DataArray) -> xr.DataArray:
+    finite: xr.DataArray = xr.ufuncs.isfinite(array)
+    return finite
+
+
+def _is_derived_deficit(key: str, array: xr.DataArray) -> bool:
+    return key == "vpd" and "derivation" in array.attrs
+
+
+def _range(array: xr.DataArray, mask: xr.DataArray | None, var: Var | None, depth: float) -> dict[str, xr.DataArray]:
+    lower, upper = (-math.inf, math.inf) if var is None else (var.lower, var.upper)
+    finite = _finite(array)
+    if mask is not None and set(mask.dims) <= set(array.dims):
+        finite = finite & mask
+    return {
+        "lowest": array.where(finite, np.inf).min(),
+        "highest": array.where(finite, -np.inf).max(),
+        "below": (finite & (array < lower - depth)).sum(),
+        "rounding": (finite & (array < lower) & (array >= lower - depth)).sum(),
+        "above": (finite & (array > upper)).sum(),
+    }
+
+
+def _values(array: xr.DataArray, source: Input) -> np.ndarray:
+    order = [dim for dim in ("time", *source.land) if dim in array.dims]
+    return np.asarray(array.transpose(*order).values)
+
+
+def gaps(facts: Facts, role: str, key: str, array: xr.DataArray, outside: np.ndarray) -> tuple[int, int]:
+    """Count the values that are missing on land.
+
+    Parameters
+    ----------
+    facts : Facts
+    role, key : str
+    array : DataArray
+        The variable.
+    outside : ndarray of bool
+        Cells that are no land.
+
+    Returns
+    -------
+    missing, size : int
+    """
+    count = facts[role, key, "count"]
+    if count.shape == outside.shape:
+        count = count[~outside]
+    size = array.size // max(facts[role, key, "count"].size, 1) * count.size
+    return size - int(count.sum()), size
+
+
+def range_findings(found: Found, facts: Facts) -> list[Finding]:
+    """Say which variables hold values that cannot be, and what their units look like instead.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+
+    Returns
+    -------
+    list of Finding
+    """
+    roles = {"sources": found.sources, "forcing": found.forcing, "targets": found.targets}
+    wrong = [
+        (role, key, array)
+        for role, arrays in roles.items()
+        for key, array in arrays.items()
+        if facts[role, key, "below"] or facts[role, key, "above"]
+    ]
+    # What is derived from something wrong is wrong too, and only the first is the user's to put right.
+    first = [entry for entry in wrong if "derivation" not in entry[2].attrs]
+    return [_range_finding(facts, *entry) for entry in first or wrong]
+
+
+def _range_finding(facts: Facts, role: str, key: str, array: xr.DataArray) -> Finding:
+    var, name = KNOWN[key], called(array, key)
+    low, high = bool(facts[role, key, "below"]), bool(facts[role, key, "above"])
+    count = int(facts[role, key, "below"] + facts[role, key, "above"])
+    lowest, highest = float(facts[role, key, "lowest"]), float(facts[role, key, "highest"])
+    bounds = f"at least {var.lower:g}" if math.isinf(var.upper) else f"between {var.lower:g} and {var.upper:g}"
+    problem = f"{count:,} values are not {bounds} {var.units}: they run from {lowest:.4g} to {highest:.4g}"
+    if "derivation" in array.attrs:
+        return Finding(key, problem, f"look at what it was derived from: {array.attrs['derivation']}")
+    scale, offset = conversion(name, array.attrs.get("original_units", var.units), var)
+    likely = _likely_units(var, (lowest - offset) / scale, (highest - offset) / scale)
+    if likely:
+        return Finding(name, f"{problem}; as numbers they look like {likely}", f'units={{"{name}": "{likely}"}}')
+    limits = {">=": (low, var.lower), "<=": (high, var.upper)}
+    kept = " & ".join(
+        f'(ds["{name}"] {sign} {(limit - offset) / scale:.6g})' for sign, (beyond, limit) in limits.items() if beyond
+    )
+    marks = "are these marks of missing values? " if lowest <= -900 or highest >= 1e6 else "correct them, or "
+    return Finding(name, problem, f'{marks}take them as missing: ds["{name}"] = ds["{name}"].where({kept})')
+
+
+def _likely_units(var: Var, lowest: float, highest: float) -> str:
+    """Name the units in which the numbers as they stand would be plausible."""
+    for spelling in SPELLINGS[var.quantity]:
+        scale, offset = conversion(var.name, spelling, var)
+        if var.lower <= scale * lowest + offset and scale * highest + offset <= var.upper:
+            return spelling
+    return ""
+
+
+def without_rounding(found: Found, facts: Facts, notes: list[str]) -> Found:
+    """Set the little that lies below 0 to 0 where that is the bound, and say so.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    notes : list of str
+        Added to.
+
+    Returns
+    -------
+    Found
+    """
+    forcing = dict(found.forcing)
+    for key, array in found.forcing.items():
+        count = int(facts["forcing", key, "rounding"])
+        if count and FORCING[key].lower == 0:
+            forcing[key] = array.clip(min=0.0, keep_attrs=True)
+            why = "more vapour than at saturation" if _is_derived_deficit(key, array) else "rounding"
+            lowest = f"the lowest {float(facts['forcing', key, 'lowest']):.2g} {FORCING[key].units}"
+            notes.append(f"{key}: {count:,} values below 0 set to 0 ({why}; {lowest})")
+    return dataclasses.replace(found, forcing=forcing)
+
+
+def with_values(
+    found: Found, facts: Facts, source: Input, asked: set[str], findings: list[Finding], notes: list[str]
+) -> Found:
+    """Keep the targets that hold any value in the land and time of the forcing.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+    asked : set of str
+        Targets whose absence is an error.
+    findings : list of Finding
+        Added to.
+    notes : list of str
+        Added to.
+
+    Returns
+    -------
+    Found
+    """
+    kept = {}
+    for key, array in found.targets.items():
+        if np.isfinite(facts["targets", key, "lowest"]):
+            kept[key] = array
+            for dim in (dim for dim in array.dims if dim not in source.land):
+                within = within_forcing(source, source.dataset[dim])
+                if not within.all():
+                    notes.append(f"{key}: {within.sum():,} of {within.size:,} steps lie within the forcing's time")
+        elif key in asked:
+            problem = "holds no value (all NaN) in the land and time of the forcing"
+            findings.append(Finding(called(array, key), problem, f"leave {key} out of targets, or give its values"))
+        else:
+            notes.append(f"{key} is left out: {called(array, key)} holds no value in the land and time of the forcing")
+    return dataclasses.replace(found, targets=kept)
+
+
+def outside_land(found: Found, facts: Facts, source: Input) -> np.ndarray:
+    """Tell which cells are no land: outside the mask, or without one, where no forcing ever is.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+
+    Returns
+    -------
+    ndarray of bool
+        On the land axes.
+    """
+    if found.mask is not None:
+        return ~facts["cell", "mask", "values"].astype(bool)
+    keys = [key for key, array in found.forcing.items() if set(source.land) <= set(array.dims)]
+    seen = [facts["forcing", key, "count"] > 0 for key in keys if key != "co2"]  # CO2 may be given over the sea too
+    if not seen or not source.land:
+        return np.zeros(source.shape, dtype=bool)
+    return np.asarray(~np.any(seen, axis=0))
+
+
+def reasons_to_drop(found: Found, facts: Facts, source: Input) -> dict[str, np.ndarray]:
+    """Tell which cells each variable leaves unusable.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+
+    Returns
+    -------
+    dict of str to ndarray of bool
+        Reason to cells on the land axes.
+    """
+    reasons = {}
+    for key, array in found.forcing.items():
+        if set(source.land) <= set(array.dims):
+            reasons[f"{key} is missing on some days"] = facts["forcing", key, "count"] < source.days
+    for name in found.features:
+        reasons[f"static feature {name} is missing"] = facts["features", name, "count"] == 0
+    if found.area is not None:
+        area = facts["cell", "area", "values"]
+        reasons["area is missing or not above 0"] = ~(np.isfinite(area) & (area > 0))
+    return reasons
+
+
+def cell_findings(
+    found: Found, facts: Facts, source: Input, outside: np.ndarray, usable: np.ndarray, dropped: Mapping[str, int]
+) -> Iterator[Finding]:
+    """Say what keeps all cells from use.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+    outside, usable : ndarray of bool
+        On the land axes.
+    dropped : mapping of str to int
+        Reason to number of cells.
+
+    Yields
+    ------
+    Finding
+    """
+    empty = False
+    for key, array in found.forcing.items():
+        name = called(array, key)
+        missing, size = gaps(facts, "forcing", key, array, outside)
+        if not np.isfinite(facts["forcing", key, "lowest"]):
+            empty = True
+            yield Finding(name, "holds no value at all (all NaN)", f"give {FORCING[key].long_name} with values")
+        elif missing and array.dims == ("time",):
+            empty = True
+            first = label(source.dataset["time"][int(facts["forcing", key, "first"])])
+            problem = f"is missing on {missing:,} of {size:,} days, the first {first}, and so for every cell"
+            select = windows(facts, source)
+            fill = f'fill it: ds["{name}"] = ds["{name}"].interpolate_na("time")'
+            yield Finding(name, problem, f"{fill}; or {select}" if select else fill)
+    if not usable.any() and not empty:
+        why = "; ".join(f"{reason} in {count:,}" for reason, count in dropped.items() if count)
+        other = "fill the gaps, give another mask, or leave out static features: static=[...]"
+        yield Finding("cells", f"none is usable: {why or 'the mask holds no land'}", windows(facts, source) or other)
+
+
+def windows(facts: Facts, source: Input) -> str:
+    """Write as code the selection of days that gives the most cell days, and for a few cells each one's own.
+
+    Parameters
+    ----------
+    facts : Facts
+    source : Input
+
+    Returns
+    -------
+    str
+        Empty where there are many cells, or no cell ever has all forcing.
+    """
+    runs = _runs(facts, source)
+    if not runs:
+        return ""
+    common = max(first for first, _ in runs.values()), min(last for _, last in runs.values())
+
+    def worth(window: tuple[int, int]) -> int:
+        return (window[1] - window[0] + 1) * sum(a <= window[0] and window[1] <= b for a, b in runs.values())
+
+    best = max({*runs.values(), common}, key=worth)
+    time = source.dataset["time"]
+    first, last = (label(time[day]) for day in best)
+    each = "; ".join(_run_text(source, cell, run) for cell, run in list(runs.items())[:SHOWN_CELLS])
+    selection = f'select days with forcing: ds = ds.sel(time=slice("{first}", "{last}"))'
+    return f"{selection}; all of it is there without a gap at {each}{', ...' if len(runs) > SHOWN_CELLS else ''}"
+
+
+def _runs(facts: Facts, source: Input) -> dict[tuple[int, ...], tuple[int, int]]:
+    """Longest stretch of days (first and last) over which each of a few cells has all forcing."""
+    present = facts.get(("cell", "forcing", "present"))
+    runs: dict[tuple[int, ...], tuple[int, int]] = {}
+    if present is None:
+        return runs
+    for cell in np.ndindex(source.shape):
+        edges = np.diff(present[(slice(None), *cell)].astype(np.int8), prepend=0, append=0)
+        starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
+        if starts.size:
+            longest = int(np.argmax(ends - starts))
+            runs[cell] = int(starts[longest]), int(ends[longest])
+    return runs
+
+
+def _run_text(source: Input, cell: tuple[int, ...], run: tuple[int, int]) -> str:
+    ds = source.dataset
+    place = ", ".join(f"{dim} {ds[dim].values[i]}" for dim, i in zip(source.land, cell, strict=True))
+    return f"{place or 'the cell'} from {label(ds['time'][run[0]])} to {label(ds['time'][run[1]])}"
+
+
+def oddities(found: Found, facts: Facts, source: Input, usable: np.ndarray, outside: np.ndarray) -> Iterator[str]:
+    """Name what is allowed and yet worth knowing.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+    usable, outside : ndarray of bool
+        On the land axes.
+
+    Yields
+    ------
+    str
+    """
+    lost = ~usable & ~outside
+    if any(run != (0, source.days - 1) and lost[cell] for cell, run in _runs(facts, source).items()):
+        yield f"to use more cells, {windows(facts, source)}"
+    crossed = int(facts.get(("sources", "temperature_max", "crossed"), np.zeros(())))
+    if crossed:
+        yield f"daily maximum temperature is below the minimum {crossed:,} times: taken as no range at all"
+    rain = float(facts["forcing", "precipitation", "highest"])
+    if rain < 1 and source.days >= 365:
+        yield f"precipitation: no day has more than {rain:.2g} {FORCING['precipitation'].units}: are the units right?"
+    same = [key for key in found.features if facts["features", key, "lowest"] == facts["features", key, "highest"]]
+    if same and outside.size > 1:
+        yield f"static features that are the same everywhere tell a model nothing: {', '.join(same)}"
+    if found.area is None and outside.size > 1 and grid_area(source) is None:
+        yield "all cells weigh the same: there is no area variable, and no regular grid of latitude and longitude"

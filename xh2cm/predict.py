@@ -1,0 +1,299 @@
+"""Run a fit on a dataset, cell chunk by cell chunk, lazily where the dataset is lazy."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+
+from xh2cm.data.cells import to_device
+from xh2cm.data.folds import TEST
+from xh2cm.errors import Finding, FitError, InputError, StoreError
+from xh2cm.model import Scaling, SpinUp
+from xh2cm.variables import FORCING, Parameter, Var
+
+if TYPE_CHECKING:
+    from xh2cm.fit import Fit
+
+__all__ = ["DEFAULT_VARIABLES", "predict_dataset", "write_zarr"]
+
+DEFAULT_VARIABLES = ("ET", "runoff", "TWS", "GPP", "TER", "NEE")
+"""What a prediction holds if nothing else is asked for."""
+
+Member = Literal["mean", "all", "held-out"] | int
+
+
+@dataclasses.dataclass(frozen=True)
+class Runner:
+    """What a block of cells needs to be run: picklable, so that it can go to any worker."""
+
+    fit: Fit
+    fields: tuple[str, ...]
+    member: Member
+    device: str
+    spinup: SpinUp
+    batch: int
+
+    def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Run a block.
+
+        Parameters
+        ----------
+        *arrays : ndarray
+            The five forcings (..., time), static features (..., feature), mask (...) and fold labels (..., 1 or time).
+
+        Returns
+        -------
+        tuple of ndarray
+            For each field (..., time) or (...), with a fold axis before the time for ``member="all"``; NaN where the
+            mask is false.
+        """
+        *forcing, static, mask, labels = np.broadcast_arrays(*arrays[:5])[:5], *arrays[5:]
+        daily = forcing[0]
+        land, days = mask.shape, daily[0].shape[-1]
+        folds = len(self.fit.folds)
+        kept = (folds,) if self.member == "all" else ()
+        results = [np.full((mask.size, *kept, *((days,) if self.varies(f) else ())), np.nan, np.float32) for f in self.fields]
+        index = np.flatnonzero(mask.reshape(-1))
+        flat = [np.broadcast_to(x, (*land, days)).reshape(-1, days) for x in daily]
+        features = np.broadcast_to(static, (*land, static.shape[-1])).reshape(mask.size, -1)
+        label = np.broadcast_to(labels, (*land, labels.shape[-1])).reshape(mask.size, -1)
+        for at in range(0, len(index), self.batch):
+            some = index[at : at + self.batch]
+            for rows, positions in self.groups(label[some]):
+                chosen = some[positions]
+                found = self.run(rows, np.stack([x[chosen] for x in flat], -1), features[chosen])
+                for result, values in zip(results, found, strict=True):
+                    result[chosen] = self.reduced(values, label[chosen])
+        return tuple(r.reshape(*land, *r.shape[1:]) for r in results)
+
+    def varies(self, field: str) -> bool:
+        """Whether an output has a value each day."""
+        about = self.fit.model.outputs[field]
+        return isinstance(about, Var) or about.varies == "daily"
+
+    def groups(self, label: np.ndarray) -> list[tuple[list[int], np.ndarray]]:
+        """Which folds to run on which cells: all on all, but for cells whose fold is one and known."""
+        everyone = list(range(len(self.fit.folds)))
+        if isinstance(self.member, int):
+            everyone = [self.fit.folds.index(self.member)]
+        if self.member != "held-out" or label.shape[1] > 1:
+            return [(everyone, np.arange(len(label)))]
+        groups = []
+        for one in np.unique(label[:, 0]):
+            positions = np.flatnonzero(label[:, 0] == one)
+            groups.append(([self.fit.folds.index(int(one))] if one != TEST else everyone, positions))
+        return groups
+
+    def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
+        """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells."""
+        fit, device = self.fit, self.device
+        assert fit.scaling is not None
+        weights, scaling = fit.weights[rows].to(device), Scaling(*(x[rows].to(device) for x in fit.scaling))
+        x = torch.from_numpy(np.ascontiguousarray(forcing, dtype=np.float32)).to(device).expand(len(rows), -1, -1, -1)
+        s = torch.from_numpy(np.ascontiguousarray(static, dtype=np.float32)).to(device).expand(len(rows), -1, -1)
+        with torch.no_grad():
+            period = slice(0, self.spinup.days or x.shape[2])
+            carry = fit.model.spun_up(weights, x[:, :, period], s, scaling, self.spinup)
+            _, outputs = fit.model.run(weights, x, s, scaling, self.fields, carry)
+        full = [outputs[f] if outputs[f].ndim > 1 else outputs[f].unsqueeze(1).expand(-1, x.shape[1]) for f in self.fields]
+        return [o.transpose(0, 1).cpu().numpy() for o in full]
+
+    def reduced(self, values: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """From (cell, fold, ...) to what is asked for."""
+        if self.member == "all":
+            return values
+        if self.member == "held-out" and label.shape[1] > 1 and values.ndim == 3:
+            known = label != TEST
+            rows = np.searchsorted(self.fit.folds, np.where(known, label, self.fit.folds[0]).astype(int))
+            single = np.take_along_axis(values, rows[:, None, :], 1)[:, 0]
+            return np.where(known, single, values.mean(1))
+        return values.mean(1)  # type: ignore[no-any-return]
+
+
+def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) -> dict[str, str]:
+    """Field of the model for each public name asked for."""
+    public = {about.name: field for field, about in fit.model.outputs.items()}
+    asked = list(DEFAULT_VARIABLES) if variables is None else list(public) if variables == "all" else [variables] if isinstance(variables, str) else list(variables)
+    findings = []
+    for name in asked:
+        if name not in public:
+            near = difflib.get_close_matches(name, public, n=1) or [public_name for public_name in public if public_name.lower() == name.lower()]
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(public)}"
+            findings.append(Finding(f"variable {name}", "the model does not compute it", hint))
+    if findings:
+        raise InputError(findings)
+    return {name: public[name] for name in asked}
+
+
+def scaled(fit: Fit, dataset: xr.Dataset) -> Fit:
+    """A fit with a scaling: its own, or for a published checkpoint the one stored with the data."""
+    if fit.scaling is not None:
+        return fit
+    names = [*FORCING, *(["static"] if fit.features else [])]
+    if missing := [name for name in names if not {"mean", "std"} <= dataset[name].attrs.keys()]:
+        raise InputError([
+            Finding(name, "has no attributes `mean` and `std`, which a published checkpoint needs", "open the data with xh2cm.open_published")
+            for name in missing
+        ])  # fmt: skip
+
+    def stored(names: Sequence[str], which: str) -> torch.Tensor:
+        values = [np.atleast_1d(np.asarray(dataset[name].attrs[which], dtype=np.float32)) for name in names]
+        return torch.from_numpy(np.concatenate(values)).expand(len(fit.folds), -1) if values else torch.zeros(len(fit.folds), 0)
+
+    static = ["static"] if fit.features else []
+    scaling = Scaling(stored(list(FORCING), "mean"), stored(list(FORCING), "std"), stored(static, "mean"), stored(static, "std"))
+    return dataclasses.replace(fit, scaling=scaling)
+
+
+def predict_dataset(
+    dataset: xr.Dataset,
+    fit: Fit,
+    *,
+    variables: Sequence[str] | Literal["all"] | None = None,
+    member: Member = "mean",
+    spinup: SpinUp | None = None,
+    device: str | torch.device | None = None,
+    batch: int = 256,
+) -> xr.Dataset:
+    """Run a fit on a checked dataset.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As `check` gives it; Dask arrays stay lazy.
+    fit : Fit
+    variables : sequence of str or "all", optional
+        Public names of fluxes, storages and learned parameters; `DEFAULT_VARIABLES` if not given.
+    member : {"mean", "all", "held-out"} or int
+        Mean over the folds, every fold along a dimension ``fold``, for each cell (or year) the fold that did not see it
+        (the mean where no fold did), or one fold.
+    spinup : SpinUp, optional
+        As in training if not given.
+    device : str or torch.device, optional
+    batch : int
+        Cells run at once.
+
+    Returns
+    -------
+    Dataset
+        Labelled and CF-annotated, float32, NaN where a cell is not usable.
+
+    Raises
+    ------
+    InputError, FitError
+        If a variable is unknown, or the fit does not belong to this dataset.
+    """
+    asked = chosen_fields(fit, variables)
+    features = tuple(str(f) for f in dataset["feature"].values)
+    if features != fit.features:
+        raise FitError(f"the fit was made for the static features {list(fit.features)}, the dataset has {list(features)}: choose them with static=[...]")
+    if isinstance(member, int) and member not in fit.folds:
+        raise InputError([Finding("member", f"the fit has no fold {member}", f"choose from {list(fit.folds)}")])
+    if not isinstance(member, int) and member not in ("mean", "all", "held-out"):
+        raise InputError([Finding("member", f"{member!r} is unknown", 'give "mean", "all", "held-out" or the number of a fold')])
+    constants = {name: field for name, field in asked.items() if getattr(fit.model.outputs[field], "varies", "") == "global"}
+    fields = {name: field for name, field in asked.items() if name not in constants}
+    runner = Runner(scaled(fit, dataset), tuple(fields.values()), member, str(to_device(device)), spinup or fit.spinup, batch)
+    whole = dataset[[*FORCING, "static", "mask"]]
+    whole = whole.chunk({d: -1 for d in ("time", "feature") if d in whole.dims}) if whole.chunks else whole
+    kept = {"fold": len(fit.folds)} if member == "all" else {}
+    found = xr.apply_ufunc(
+        runner,
+        *(whole[name] for name in FORCING),
+        whole["static"],
+        whole["mask"],
+        held_labels(dataset, fit, member),
+        input_core_dims=[["time"]] * len(FORCING) + [["feature"], [], ["label"]],
+        output_core_dims=[[*kept, *(["time"] if runner.varies(f) else [])] for f in fields.values()],
+        output_dtypes=[np.float32] * len(fields),
+        dask="parallelized",
+        dask_gufunc_kwargs={"output_sizes": {"time": dataset.sizes["time"], **kept}},
+    ) if fields else ()  # fmt: skip
+    arrays = dict(zip(fields, found if isinstance(found, tuple) else (found,), strict=True))
+    order = [*kept, "time", *dataset["mask"].dims]
+    outputs = {}
+    for name, field in asked.items():
+        array = constant(fit, field, member) if name in constants else arrays[name].transpose(*order, missing_dims="ignore")
+        outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
+    result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords({n: c for n, c in dataset.coords.items() if n != "feature"})
+    return result.assign_coords(fold=list(fit.folds)) if kept else result
+
+
+def constant(fit: Fit, field: str, member: Member) -> xr.DataArray:
+    """A global constant: one number, or one a fold."""
+    values = fit.model.bounded(field, fit.model.unpack(fit.weights.cpu())[f"global.{field}"])[:, 0].numpy()
+    if member == "all":
+        return xr.DataArray(values, dims="fold")
+    return xr.DataArray(values[fit.folds.index(member)] if isinstance(member, int) else values.mean())
+
+
+def held_labels(dataset: xr.Dataset, fit: Fit, member: Member) -> xr.DataArray:
+    """Labels of cells or days along a dimension ``label``; all `TEST` where they do not matter."""
+    mask = dataset["mask"]
+    if member != "held-out":
+        return xr.full_like(mask, TEST, dtype=np.float32).expand_dims("label", -1)
+    labels = fit.labels
+    on_time = labels is not None and "time" in labels.dims
+    if labels is None or any(d not in labels.dims or labels.sizes[d] != mask.sizes[d] for d in mask.dims if not on_time):
+        raise FitError("held-out predictions need the cells the fit was trained on: this dataset has others, give member='mean'")
+    if on_time and labels.sizes["time"] != dataset.sizes["time"]:
+        raise FitError("held-out predictions need the period the fit was trained on: this dataset has another, give member='mean'")
+    known = labels.isin(list(fit.folds)) | (labels == TEST)
+    if bool((labels.notnull() & ~known).any()):
+        raise FitError(f"held-out predictions need every fold: this fit holds only {list(fit.folds)}")
+    filled = labels.fillna(TEST).astype(np.float32)
+    named = filled.rename(time="label") if on_time else filled.expand_dims("label", -1)
+    return named.drop_vars("label", errors="ignore")
+
+
+def about(fit: Fit, member: Member) -> dict[str, Any]:
+    """Attributes of a prediction."""
+    return {
+        "Conventions": "CF-1.11",
+        "title": "Water and carbon fluxes of the land, H2CM hybrid model",
+        "source": f"xh2cm {fit.provenance.get('xh2cm', '')}, fit {fit.fingerprint}, member {member}",
+        "references": "Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026",
+    }
+
+
+def write_zarr(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a dataset to a new Zarr store, chunk by chunk.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : str or path
+    overwrite : bool
+        Replace a Zarr store that is there.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    StoreError
+        If something is there already, or it cannot be written.
+    """
+    target = Path(path)
+    is_zarr = any((target / name).exists() for name in ("zarr.json", ".zgroup"))
+    if target.exists() and not (overwrite and is_zarr):
+        raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier Zarr store")
+    fresh = dataset.copy()
+    for variable in fresh.variables.values():
+        variable.encoding = {k: v for k, v in variable.encoding.items() if k in ("units", "calendar", "dtype") and "time" in variable.dims and variable.ndim == 1}
+        if variable.dtype.kind == "U":  # Zarr 3 has no stable fixed-width text
+            variable.values = variable.values.astype(np.dtypes.StringDType())
+    try:
+        fresh.to_zarr(target, mode="w" if overwrite else "w-")
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error}") from error
+    return target

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xarray as xr
+
+from xh2cm.data.twin import observe, truth
+from xh2cm.data.twin import twin as make_twin
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -21,3 +25,10 @@ def shared() -> Callable[[str], Path]:
         return found
 
     return path
+
+
+@pytest.fixture(scope="session")
+def twin() -> xr.Dataset:
+    """Two years of a small synthetic twin with monthly targets; a test that changes it must copy it."""
+    forcing = make_twin(cells=(2, 4), years=2)
+    return forcing.merge(observe(truth(forcing, passes=1)))

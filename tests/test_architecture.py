@@ -19,8 +19,9 @@ FLOORS = (
     {"model", "data"},
     {"train"},
     {"fit", "predict", "results"},
-    {"accessor", "cli"},
-    {"", "__main__"},
+    {"accessor"},
+    {""},
+    {"cli", "__main__"},
 )
 """From the ground up; a room imports only from its own floor and those below it. "" is ``xh2cm/__init__.py``."""
 

@@ -15,12 +15,31 @@ from xh2cm.physics import BucketSoil, DegreeDaySnow, Processes, SoilAndCanopyEva
 from xh2cm.variables import Fluxes, Forcing, Parameter, State
 
 PUBLISHED = {
-    "snowfall": "snow_acc_t", "snow_melt": "snow_melt_t", "swe": "swe_t", "interception": "Ei_t", "soil_evaporation": "Es_t",
-    "transpiration": "T_t", "et": "ET_t", "water_input": "water_input_t", "soil_recharge": "r_soil_t",
-    "groundwater_recharge": "r_gw_t", "soil_moisture": "SM_t", "surface_runoff": "runoff_surface_t", "baseflow": "baseflow_t",
-    "runoff": "runoff_total_t", "groundwater": "GW_t", "tws": "tws_t", "precipitation_corrected": "prec_actual", "gpp": "gpp_t",
-    "npp": "npp_t", "ra": "Ra_t", "rh": "Rh_t", "ter": "ter_t", "nep": "nep_t", "nee": "nee_t",
-}  # fmt: skip
+    "snowfall": "snow_acc_t",
+    "snow_melt": "snow_melt_t",
+    "swe": "swe_t",
+    "interception": "Ei_t",
+    "soil_evaporation": "Es_t",
+    "transpiration": "T_t",
+    "et": "ET_t",
+    "water_input": "water_input_t",
+    "soil_recharge": "r_soil_t",
+    "groundwater_recharge": "r_gw_t",
+    "soil_moisture": "SM_t",
+    "surface_runoff": "runoff_surface_t",
+    "baseflow": "baseflow_t",
+    "runoff": "runoff_total_t",
+    "groundwater": "GW_t",
+    "tws": "tws_t",
+    "precipitation_corrected": "prec_actual",
+    "gpp": "gpp_t",
+    "npp": "npp_t",
+    "ra": "Ra_t",
+    "rh": "Rh_t",
+    "ter": "ter_t",
+    "nep": "nep_t",
+    "nee": "nee_t",
+}
 
 
 def test_one_day_equals_the_published_step(shared):
@@ -31,15 +50,23 @@ def test_one_day_equals_the_published_step(shared):
         State(given["in_swe_t_prev"], given["in_SM_t_prev"], given["in_GW_t_prev"], zero, zero),
         Forcing(given["in_rn_t"], given["in_prec_t"], given["in_tair_t"], zero, given["in_CO2_t"]),
         {
-            "snow_melt_rate": given["in_alpha_snow_melt_t"], "interception_capacity": given["in_alpha_Ei"],
-            "soil_evaporation_fraction": given["in_alpha_Es_t"], "transpiration_fraction": given["in_alpha_T_t"],
-            "soil_recharge_fraction": given["in_alpha_r_soil_t"], "groundwater_recharge_fraction": given["in_alpha_r_gw_t"],
-            "fapar": given["in_fAPAR_nn_t"], "soil_capacity": given["in_SM_max_nn"], "wue": given["in_wue_t"],
-            "cue": given["in_cue_t"], "basal_respiration": given["in_basal_resp_rate_t"],
-            "snowfall_correction": given["in_beta_snow"], "baseflow_coefficient": given["in_beta_baseflow"],
-            "q10": given["in_beta_q10"], "co2_sensitivity": given["in_beta_co2"],
+            "snow_melt_rate": given["in_alpha_snow_melt_t"],
+            "interception_capacity": given["in_alpha_Ei"],
+            "soil_evaporation_fraction": given["in_alpha_Es_t"],
+            "transpiration_fraction": given["in_alpha_T_t"],
+            "soil_recharge_fraction": given["in_alpha_r_soil_t"],
+            "groundwater_recharge_fraction": given["in_alpha_r_gw_t"],
+            "fapar": given["in_fAPAR_nn_t"],
+            "soil_capacity": given["in_SM_max_nn"],
+            "wue": given["in_wue_t"],
+            "cue": given["in_cue_t"],
+            "basal_respiration": given["in_basal_resp_rate_t"],
+            "snowfall_correction": given["in_beta_snow"],
+            "baseflow_coefficient": given["in_beta_baseflow"],
+            "q10": given["in_beta_q10"],
+            "co2_sensitivity": given["in_beta_co2"],
         },
-    )  # fmt: skip
+    )
     ours = after._asdict() | fluxes._asdict()
     for name, theirs in PUBLISHED.items():
         np.testing.assert_allclose(ours[name], given[f"out_{theirs}"], rtol=1e-12, atol=1e-13, err_msg=name)
@@ -61,6 +88,7 @@ def test_water_and_carbon_close_for_any_parameters(seed, scale, swapped):
     generator = torch.Generator().manual_seed(seed)
     processes = Processes(snow=AllMelts()) if swapped else Processes()
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-3)):
+
         def draw(low=0.0, high=1.0, dtype=dtype):
             return low + (high - low) * torch.rand(2, 64, generator=generator, dtype=dtype)
 
@@ -81,7 +109,7 @@ def test_a_process_that_asks_for_the_unknown_is_named_with_the_nearest_spelling(
         def __call__(self, soil_moistur, water_input, soil_capacity, soil_recharge_fraction):
             return soil_recharge_fraction
 
-    with pytest.raises(InputError, match="soil_moistur.*\n.*did you mean 'soil_moisture'"):
+    with pytest.raises(InputError, match=r"soil_moistur.*\n.*did you mean 'soil_moisture'"):
         Processes(soil=Typo())
 
 
@@ -98,7 +126,7 @@ def test_two_processes_must_agree_on_a_parameter():
     class Other(BucketSoil):
         parameters = (Parameter("fapar", "something else", "1", upper=0.5),)
 
-    with pytest.raises(InputError, match="soil.fapar: declared differently"):
+    with pytest.raises(InputError, match=r"soil\.fapar: declared differently"):
         Processes(soil=Other())
 
 

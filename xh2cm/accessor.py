@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["H2CMAccessor"]
 
 
-@xr.register_dataset_accessor("h2cm")
+@xr.register_dataset_accessor("h2cm")  # type: ignore[no-untyped-call]
 class H2CMAccessor:
     """Hybrid modelling of water and carbon on a Dataset of daily forcing.
 
-    Every method takes the arguments of `check` that say what is what in the dataset: ``variables``, ``units``,
+    Every method takes the arguments of `check` that say what is what in the dataset: ``names``, ``units``,
     ``static``, ``mask`` and ``missing``.
 
     Examples
@@ -52,7 +52,7 @@ class H2CMAccessor:
     def check(
         self,
         *,
-        variables: Mapping[str, str | float] | None = None,
+        names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
         targets: Sequence[str] | None = None,
         static: Sequence[str] | None = None,
@@ -60,17 +60,17 @@ class H2CMAccessor:
         missing: Literal["drop", "raise"] = "drop",
     ) -> Report:
         """Find, convert and derive what the model needs, and report on it; see `xh2cm.check`."""
-        asked = dict(variables=variables, units=units, targets=targets, static=static, mask=mask, missing=missing)
-        key = repr({**asked, "mask": id(mask) if isinstance(mask, xr.DataArray) else mask})
+        asked = {"names": names, "units": units, "targets": targets, "static": static, "mask": mask}
+        key = repr((missing, {**asked, "mask": id(mask) if isinstance(mask, xr.DataArray) else mask}))
         if key not in self._reports:  # checking reads every forcing once: once is enough
-            self._reports[key] = check(self._dataset, **asked)  # type: ignore[arg-type]
+            self._reports[key] = check(self._dataset, missing=missing, **asked)  # type: ignore[arg-type]
         return self._reports[key]
 
     def to_tensors(
         self,
         *,
         device: str | torch.device | None = None,
-        variables: Mapping[str, str | float] | None = None,
+        names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
         targets: Sequence[str] | None = None,
         static: Sequence[str] | None = None,
@@ -80,7 +80,7 @@ class H2CMAccessor:
         """Bring forcing, static features and targets of the usable cells to a device; see `xh2cm.data.cells.Cells`."""
         from xh2cm.data.cells import to_tensors
 
-        report = self.check(variables=variables, units=units, targets=targets, static=static, mask=mask, missing=missing)
+        report = self.check(names=names, units=units, targets=targets, static=static, mask=mask, missing=missing)
         return to_tensors(report.dataset, device)
 
     def folds(
@@ -92,15 +92,17 @@ class H2CMAccessor:
         groups: str | xr.DataArray | None = None,
         test: float | None = None,
         seed: int = 1,
-        variables: Mapping[str, str | float] | None = None,
+        names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
         static: Sequence[str] | None = None,
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
     ) -> xr.DataArray:
         """Label which cells (or years) each fold does not see; see `xh2cm.data.folds.fold_labels`."""
-        report = self.check(variables=variables, units=units, static=static, mask=mask, missing=missing)
-        return fold_labels(report.dataset, folds, scheme=scheme, size=size, groups=self._groups(groups), test=test, seed=seed)
+        report = self.check(names=names, units=units, static=static, mask=mask, missing=missing)
+        return fold_labels(
+            report.dataset, folds, scheme=scheme, size=size, groups=self._groups(groups), test=test, seed=seed
+        )
 
     def fit(
         self,
@@ -126,7 +128,7 @@ class H2CMAccessor:
         seed: int = 0,
         device: str | torch.device | None = None,
         progress: bool = True,
-        variables: Mapping[str, str | float] | None = None,
+        names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
         static: Sequence[str] | None = None,
         mask: str | xr.DataArray | None = None,
@@ -143,7 +145,7 @@ class H2CMAccessor:
         only : sequence of int, optional
             Train these folds only.
         targets : sequence of str or mapping of str to str, optional
-            Which targets, and how to compare them: ``{"GPP": "daily"}``. All that are found, as published, if not given.
+            Which targets, and how to compare them: ``{"GPP": "daily"}``. All, as published, if not given.
         weights : mapping of str to float, optional
             Weights of the targets in the total loss.
         epochs, patience, batch_size, learning_rate, window, seed
@@ -159,7 +161,7 @@ class H2CMAccessor:
         device : str or torch.device, optional
             The best there is if not given.
         progress : bool
-        variables, units, static, mask, missing
+        names, units, static, mask, missing
             See `check`.
 
         Returns
@@ -177,17 +179,39 @@ class H2CMAccessor:
         from xh2cm.train import Training
 
         report = self.check(
-            variables=variables, units=units, targets=None if targets is None else list(targets), static=static, mask=mask, missing=missing
+            names=names,
+            units=units,
+            targets=None if targets is None else list(targets),
+            static=static,
+            mask=mask,
+            missing=missing,
         )
         self._fit = fit_dataset(
-            report.dataset, folds, scheme=scheme, size=size, groups=self._groups(groups), test=test, only=only, targets=targets,
-            weights=weights, processes=processes, networks=networks or PUBLISHED_NETWORKS, width=width, normalise=normalise,
+            report.dataset,
+            folds,
+            scheme=scheme,
+            size=size,
+            groups=self._groups(groups),
+            test=test,
+            only=only,
+            targets=targets,
+            weights=weights,
+            processes=processes,
+            networks=networks or PUBLISHED_NETWORKS,
+            width=width,
+            normalise=normalise,
             training=Training(
-                epochs=epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate, window=window,
-                spinup=spinup if isinstance(spinup, SpinUp) else SpinUp(spinup), seed=seed,
+                epochs=epochs,
+                patience=patience,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                window=window,
+                spinup=spinup if isinstance(spinup, SpinUp) else SpinUp(spinup),
+                seed=seed,
             ),
-            device=device, progress=progress,
-        )  # fmt: skip
+            device=device,
+            progress=progress,
+        )
         return self._fit
 
     def predict(
@@ -217,9 +241,7 @@ class H2CMAccessor:
         spinup : int or SpinUp, optional
             As in training if not given.
         device : str or torch.device, optional
-        names : mapping of str to str or float, optional
-            What is what in the dataset: ``variables`` of `check`.
-        units, static, mask, missing
+        names, units, static, mask, missing
             See `check`.
 
         Returns
@@ -245,7 +267,7 @@ class H2CMAccessor:
             )
         if static is None and set(fit.features) <= set(self._dataset.variables):
             static = fit.features
-        report = self.check(variables=names, units=units, targets=[], static=static, mask=mask, missing=missing)
+        report = self.check(names=names, units=units, targets=[], static=static, mask=mask, missing=missing)
         start = SpinUp(spinup) if isinstance(spinup, int) else spinup
         return predict_dataset(report.dataset, fit, variables=variables, member=member, spinup=start, device=device)
 
@@ -258,4 +280,3 @@ class H2CMAccessor:
     def _groups(self, groups: str | xr.DataArray | None) -> str | xr.DataArray | None:
         """Groups by name, from the user's dataset."""
         return self._dataset[groups] if isinstance(groups, str) and groups in self._dataset.variables else groups
-

@@ -12,8 +12,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import safetensors
@@ -27,7 +28,7 @@ from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
-from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Target
+from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Comparison, Target
 from xh2cm.physics import Process, Processes
 from xh2cm.train import Training, label_tensor, normalisation, train
 
@@ -90,18 +91,25 @@ class Fit:
         return hashlib.sha256(np.ascontiguousarray(self.weights.cpu().numpy()).tobytes()).hexdigest()[:16]
 
     def __repr__(self) -> str:
-        lines = [f"<xh2cm.Fit {self.fingerprint}> {len(self.folds)} folds, {self.weights.shape[1]:,} weights, {len(self.features)} static features"]
+        size = f"{len(self.folds)} folds, {self.weights.shape[1]:,} weights, {len(self.features)} static features"
+        lines = [f"<xh2cm.Fit {self.fingerprint}> {size}"]
         loss = self.losses["loss"]
         if loss.sizes["epoch"]:
             total = loss.sel(target="total")
             finite = total.sel(split="validation").notnull().any("epoch")
-            lines.append(f"  epochs       {loss.sizes['epoch']}, skipped steps {int(self.losses['skipped_steps'].sum())}")
+            lines.append(
+                f"  epochs       {loss.sizes['epoch']}, skipped steps {int(self.losses['skipped_steps'].sum())}"
+            )
             lines.append(f"  targets      {', '.join(str(t) for t in loss['target'].values if t != 'total')}")
             for split in ("training", "validation"):
                 if split == "training" or bool(finite.any()):
                     value = total.sel(split=split).ffill("epoch").isel(epoch=-1)
-                    lines.append(f"  {split:<12} {float(value.mean()):.4g} (folds {float(value.min()):.4g} to {float(value.max()):.4g})")
-        return "\n".join([*lines, *(f"  {key:<12} {value}" for key, value in self.provenance.items() if isinstance(value, str))])
+                    lines.append(
+                        f"  {split:<12} {value.mean().item():.4g} ({value.min().item():.4g}-{value.max().item():.4g})"
+                    )
+        return "\n".join(
+            [*lines, *(f"  {key:<12} {value}" for key, value in self.provenance.items() if isinstance(value, str))]
+        )
 
     def _repr_html_(self) -> str:
         import html
@@ -167,12 +175,20 @@ class Fit:
 
 def described(process: Process) -> dict[str, Any]:
     """Name and settings of a process, as they are written down."""
-    settings = dataclasses.asdict(process) if dataclasses.is_dataclass(process) and not isinstance(process, type) else {}
-    return {"name": type(process).__qualname__, "settings": settings, "parameters": [dataclasses.asdict(p) for p in process.parameters]}
+    named = [str(field.name) for field in dataclasses.fields(cast(Any, process))] if is_dataclass(process) else []
+    settings = {name: getattr(process, name) for name in named}
+    return {
+        "name": type(process).__qualname__,
+        "settings": settings,
+        "parameters": [dataclasses.asdict(p) for p in process.parameters],
+    }
 
 
 def chosen_targets(
-    found: Sequence[str], targets: Sequence[str] | Mapping[str, str] | None, weights: Mapping[str, float] | None, steps: Mapping[str, str]
+    found: Sequence[str],
+    targets: Sequence[str] | Mapping[str, str] | None,
+    weights: Mapping[str, float] | None,
+    steps: Mapping[str, str],
 ) -> tuple[Target, ...]:
     """Rows of the target table to train on.
 
@@ -205,11 +221,19 @@ def chosen_targets(
             hint = f"did you mean {near[0]!r}?" if near else f"this dataset holds {', '.join(found) or 'no target'}"
             findings.append(Finding(f"target {name}", "is not in the dataset", hint))
         elif name in how and how[name] not in COMPARISONS:
-            findings.append(Finding(f"target {name}", f"cannot be compared as {how[name]!r}", f"use one of {', '.join(COMPARISONS)}"))
+            findings.append(
+                Finding(
+                    f"target {name}", f"cannot be compared as {how[name]!r}", f"use one of {', '.join(COMPARISONS)}"
+                )
+            )
         elif how.get(name) == "daily" and steps[name] != "daily":
-            findings.append(Finding(f"target {name}", f"is {steps[name]} and cannot be compared daily", 'compare it "monthly"'))
+            findings.append(
+                Finding(f"target {name}", f"is {steps[name]} and cannot be compared daily", 'compare it "monthly"')
+            )
     findings += [
-        Finding(f"weight of {name}", "there is no such target among those trained on", f"weigh one of {', '.join(asked)}")
+        Finding(
+            f"weight of {name}", "there is no such target among those trained on", f"weigh one of {', '.join(asked)}"
+        )
         for name in weights or {}
         if name not in asked
     ]
@@ -218,8 +242,10 @@ def chosen_targets(
     if findings:
         raise InputError(findings)
     return tuple(
-        dataclasses.replace(table[name], compare=how.get(name, table[name].compare), weight=(weights or {}).get(name, 1.0))
-        for name in table
+        dataclasses.replace(
+            row, compare=cast(Comparison, how.get(name, row.compare)), weight=(weights or {}).get(name, 1.0)
+        )
+        for name, row in table.items()
         if name in asked
     )
 
@@ -323,49 +349,76 @@ def load_fit(path: str | os.PathLike[str], *, processes: Processes | None = None
     ------
     FitError
         If the file is absent, truncated, changed, of a newer format, would run code, or was made for other processes.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> xh2cm.load_fit("nowhere")
+    Traceback (most recent call last):
+    ...
+    xh2cm.errors.FitError: nowhere does not exist
     """
     found = Path(path)
     if not found.exists():
         raise FitError(f"{found} does not exist")
     if found.is_file():
-        named = from_published(read_checkpoint(found))
-        model = HybridModel(features=named["static.hidden.weight"].shape[1])
-        nothing = xr.Dataset(coords={"fold": [0], "epoch": np.arange(0), "split": ["training", "validation"], "target": ["total"]})
-        losses = nothing.assign(loss=(("split", "target", "epoch", "fold"), np.empty((2, 1, 0, 1))), skipped_steps=("fold", [0]))
-        features = tuple(f"static_{k}" for k in range(model.features))  # how `check` calls those of the published layout
-        return Fit(model.pack(named).unsqueeze(0), model, None, features, None, losses, SpinUp(), {"source": f"published checkpoint {found.name}"})
+        return from_checkpoint(found)
     try:
-        about = json.loads((found / "fit.json").read_text())
-        if not isinstance(about, dict) or not isinstance(about.get("format"), int):
-            raise FitError(f"{found / 'fit.json'} is not the description of a fit")
-        if about["format"] > FORMAT:
-            raise FitError(f"{found} has format {about['format']}, this xh2cm reads up to {FORMAT}: update xh2cm")
-        for name, checksum in about["sha256"].items():
-            if hashlib.sha256((found / name).read_bytes()).hexdigest() != checksum:
-                raise FitError(f"{found / name} is not what was written (checksum differs): take another copy")
-        tensors = safetensors.torch.load_file(found / "weights.safetensors")
-        model = HybridModel(
-            features=len(about["features"]),
-            processes=recalled(about["processes"], processes, found),
-            networks=tuple(Net(**{**net, "inputs": tuple(net["inputs"]), "outputs": tuple(net["outputs"])}) for net in about["networks"]),
-            width=about["width"],
-        )
-        weights = tensors.pop("weights")
-        if weights.ndim != 2 or weights.shape[1] != model.size:
-            raise FitError(f"{found} holds {tuple(weights.shape)} weights, its model needs (fold, {model.size})")
-        labels = xr.load_dataarray(found / "folds.nc") if "folds.nc" in about["sha256"] else None
-        losses = xr.load_dataset(found / "losses.nc")
-        scaling = Scaling(**tensors) if tensors else None
-        return Fit(weights, model, scaling, tuple(about["features"]), labels, losses, SpinUp(**about["spinup"]), about["provenance"])
-    except FitError:
-        raise
+        return from_folder(found, processes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
-        raise FitError(f"{found} cannot be read as a fit ({type(error).__name__}: {error}): take another copy") from error
+        raise FitError(
+            f"{found} cannot be read as a fit ({type(error).__name__}: {error}): take another copy"
+        ) from error
+
+
+def from_checkpoint(path: Path) -> Fit:
+    """One fold from a published checkpoint; it says nothing of folds, losses or scaling."""
+    named = from_published(read_checkpoint(path))
+    model = HybridModel(features=named["static.hidden.weight"].shape[1])
+    losses = xr.Dataset(
+        {"loss": (("split", "target", "epoch", "fold"), np.empty((2, 1, 0, 1))), "skipped_steps": ("fold", [0])},
+        coords={"fold": [0], "epoch": np.arange(0), "split": ["training", "validation"], "target": ["total"]},
+    )
+    features = tuple(f"static_{k}" for k in range(model.features))  # how `check` calls those of the published layout
+    provenance = {"source": f"published checkpoint {path.name}"}
+    return Fit(model.pack(named).unsqueeze(0), model, None, features, None, losses, SpinUp(), provenance)
+
+
+def from_folder(folder: Path, processes: Processes | None) -> Fit:
+    """A fit as `Fit.save` wrote it."""
+    about = json.loads((folder / "fit.json").read_text())
+    if not isinstance(about, dict) or not isinstance(about.get("format"), int):
+        raise FitError(f"{folder / 'fit.json'} is not the description of a fit")
+    if about["format"] > FORMAT:
+        raise FitError(f"{folder} has format {about['format']}, this xh2cm reads up to {FORMAT}: update xh2cm")
+    for name, checksum in about["sha256"].items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != checksum:
+            raise FitError(f"{folder / name} is not what was written (its checksum differs): take another copy")
+    tensors = safetensors.torch.load_file(folder / "weights.safetensors")
+    rows = [
+        Net(**{**net, "inputs": tuple(net["inputs"]), "outputs": tuple(net["outputs"])}) for net in about["networks"]
+    ]
+    made_with = recalled(about["processes"], processes, folder)
+    model = HybridModel(len(about["features"]), made_with, tuple(rows), about["width"])
+    weights = tensors.pop("weights")
+    if weights.ndim != 2 or weights.shape[1] != model.size:
+        raise FitError(f"{folder} holds {tuple(weights.shape)} weights, its model needs (fold, {model.size})")
+    return Fit(
+        weights=weights,
+        model=model,
+        scaling=Scaling(**tensors) if tensors else None,
+        features=tuple(about["features"]),
+        labels=xr.load_dataarray(folder / "folds.nc") if "folds.nc" in about["sha256"] else None,
+        losses=xr.load_dataset(folder / "losses.nc"),
+        spinup=SpinUp(**about["spinup"]),
+        provenance=about["provenance"],
+    )
 
 
 def recalled(described_as: Mapping[str, Any], given: Processes | None, path: Path) -> Processes:
     """The processes a fit was made with: those of the library by name, others as given."""
-    found, wrong = {}, []
+    found: dict[str, Any] = {}
+    wrong = []
     for slot in Processes.slots:
         told = described_as[slot]
         kind = getattr(xh2cm.physics, told["name"], None) if told["name"] in xh2cm.physics.__all__ else None
@@ -374,5 +427,7 @@ def recalled(described_as: Mapping[str, Any], given: Processes | None, path: Pat
             wrong.append(f"{slot} = {told['name']}(...)")
         found[slot] = process
     if wrong:
-        raise FitError(f"{path} was made with other processes: give load_fit(path, processes=Processes({', '.join(wrong)}))")
+        raise FitError(
+            f"{path} was made with other processes: give load_fit(path, processes=Processes({', '.join(wrong)}))"
+        )
     return Processes(**found)

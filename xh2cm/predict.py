@@ -17,7 +17,7 @@ from xh2cm.data.cells import to_device
 from xh2cm.data.folds import TEST
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.model import Scaling, SpinUp
-from xh2cm.variables import FORCING, Parameter, Var
+from xh2cm.variables import FORCING, Var
 
 if TYPE_CHECKING:
     from xh2cm.fit import Fit
@@ -35,13 +35,14 @@ class Runner:
     """What a block of cells needs to be run: picklable, so that it can go to any worker."""
 
     fit: Fit
+    scaling: Scaling
     fields: tuple[str, ...]
     member: Member
     device: str
     spinup: SpinUp
     batch: int
 
-    def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...] | np.ndarray:
         """Run a block.
 
         Parameters
@@ -51,7 +52,7 @@ class Runner:
 
         Returns
         -------
-        tuple of ndarray
+        ndarray, or a tuple of them
             For each field (..., time) or (...), with a fold axis before the time for ``member="all"``; NaN where the
             mask is false.
         """
@@ -60,7 +61,9 @@ class Runner:
         land, days = mask.shape, daily[0].shape[-1]
         folds = len(self.fit.folds)
         kept = (folds,) if self.member == "all" else ()
-        results = [np.full((mask.size, *kept, *((days,) if self.varies(f) else ())), np.nan, np.float32) for f in self.fields]
+        results = [
+            np.full((mask.size, *kept, *((days,) if self.varies(f) else ())), np.nan, np.float32) for f in self.fields
+        ]
         index = np.flatnonzero(mask.reshape(-1))
         flat = [np.broadcast_to(x, (*land, days)).reshape(-1, days) for x in daily]
         features = np.broadcast_to(static, (*land, static.shape[-1])).reshape(mask.size, -1)
@@ -72,7 +75,8 @@ class Runner:
                 found = self.run(rows, np.stack([x[chosen] for x in flat], -1), features[chosen])
                 for result, values in zip(results, found, strict=True):
                     result[chosen] = self.reduced(values, label[chosen])
-        return tuple(r.reshape(*land, *r.shape[1:]) for r in results)
+        whole = tuple(r.reshape(*land, *r.shape[1:]) for r in results)
+        return whole if len(whole) > 1 else whole[0]
 
     def varies(self, field: str) -> bool:
         """Whether an output has a value each day."""
@@ -95,15 +99,16 @@ class Runner:
     def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
         """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells."""
         fit, device = self.fit, self.device
-        assert fit.scaling is not None
-        weights, scaling = fit.weights[rows].to(device), Scaling(*(x[rows].to(device) for x in fit.scaling))
+        weights, scaling = fit.weights[rows].to(device), Scaling(*(x[rows].to(device) for x in self.scaling))
         x = torch.from_numpy(np.ascontiguousarray(forcing, dtype=np.float32)).to(device).expand(len(rows), -1, -1, -1)
         s = torch.from_numpy(np.ascontiguousarray(static, dtype=np.float32)).to(device).expand(len(rows), -1, -1)
         with torch.no_grad():
             period = slice(0, self.spinup.days or x.shape[2])
             carry = fit.model.spun_up(weights, x[:, :, period], s, scaling, self.spinup)
             _, outputs = fit.model.run(weights, x, s, scaling, self.fields, carry)
-        full = [outputs[f] if outputs[f].ndim > 1 else outputs[f].unsqueeze(1).expand(-1, x.shape[1]) for f in self.fields]
+        full = [
+            outputs[f] if outputs[f].ndim > 1 else outputs[f].unsqueeze(1).expand(-1, x.shape[1]) for f in self.fields
+        ]
         return [o.transpose(0, 1).cpu().numpy() for o in full]
 
     def reduced(self, values: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -121,11 +126,21 @@ class Runner:
 def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) -> dict[str, str]:
     """Field of the model for each public name asked for."""
     public = {about.name: field for field, about in fit.model.outputs.items()}
-    asked = list(DEFAULT_VARIABLES) if variables is None else list(public) if variables == "all" else [variables] if isinstance(variables, str) else list(variables)
+    asked = (
+        list(DEFAULT_VARIABLES)
+        if variables is None
+        else list(public)
+        if variables == "all"
+        else [variables]
+        if isinstance(variables, str)
+        else list(variables)
+    )
     findings = []
     for name in asked:
         if name not in public:
-            near = difflib.get_close_matches(name, public, n=1) or [public_name for public_name in public if public_name.lower() == name.lower()]
+            near = difflib.get_close_matches(name, public, n=1) or [
+                public_name for public_name in public if public_name.lower() == name.lower()
+            ]
             hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(public)}"
             findings.append(Finding(f"variable {name}", "the model does not compute it", hint))
     if findings:
@@ -133,24 +148,21 @@ def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) ->
     return {name: public[name] for name in asked}
 
 
-def scaled(fit: Fit, dataset: xr.Dataset) -> Fit:
-    """A fit with a scaling: its own, or for a published checkpoint the one stored with the data."""
+def scaling_of(fit: Fit, dataset: xr.Dataset) -> Scaling:
+    """The scaling of a fit; for a published checkpoint the one stored with the data."""
     if fit.scaling is not None:
-        return fit
-    names = [*FORCING, *(["static"] if fit.features else [])]
-    if missing := [name for name in names if not {"mean", "std"} <= dataset[name].attrs.keys()]:
-        raise InputError([
-            Finding(name, "has no attributes `mean` and `std`, which a published checkpoint needs", "open the data with xh2cm.open_published")
-            for name in missing
-        ])  # fmt: skip
+        return fit.scaling
+    static = ["static"] if fit.features else []
+    if missing := [name for name in (*FORCING, *static) if not {"mean", "std"} <= dataset[name].attrs.keys()]:
+        problem = "has no attributes `mean` and `std`, which a published checkpoint needs"
+        raise InputError(Finding(name, problem, "open the data with xh2cm.open_published") for name in missing)
 
     def stored(names: Sequence[str], which: str) -> torch.Tensor:
         values = [np.atleast_1d(np.asarray(dataset[name].attrs[which], dtype=np.float32)) for name in names]
-        return torch.from_numpy(np.concatenate(values)).expand(len(fit.folds), -1) if values else torch.zeros(len(fit.folds), 0)
+        return torch.from_numpy(np.concatenate([np.empty(0, np.float32), *values])).expand(len(fit.folds), -1)
 
-    static = ["static"] if fit.features else []
-    scaling = Scaling(stored(list(FORCING), "mean"), stored(list(FORCING), "std"), stored(static, "mean"), stored(static, "std"))
-    return dataclasses.replace(fit, scaling=scaling)
+    forcing = list(FORCING)
+    return Scaling(stored(forcing, "mean"), stored(forcing, "std"), stored(static, "mean"), stored(static, "std"))
 
 
 def predict_dataset(
@@ -194,21 +206,38 @@ def predict_dataset(
     asked = chosen_fields(fit, variables)
     features = tuple(str(f) for f in dataset["feature"].values)
     if features != fit.features:
-        raise FitError(f"the fit was made for the static features {list(fit.features)}, the dataset has {list(features)}: choose them with static=[...]")
+        made_for = f"the fit was made for the static features {list(fit.features)}, the dataset has {list(features)}"
+        raise FitError(f"{made_for}: choose them with static=[...]")
     if isinstance(member, int) and member not in fit.folds:
         raise InputError([Finding("member", f"the fit has no fold {member}", f"choose from {list(fit.folds)}")])
     if not isinstance(member, int) and member not in ("mean", "all", "held-out"):
-        raise InputError([Finding("member", f"{member!r} is unknown", 'give "mean", "all", "held-out" or the number of a fold')])
-    constants = {name: field for name, field in asked.items() if getattr(fit.model.outputs[field], "varies", "") == "global"}
+        raise InputError(
+            [Finding("member", f"{member!r} is unknown", 'give "mean", "all", "held-out" or the number of a fold')]
+        )
+    constants = {
+        name: field for name, field in asked.items() if getattr(fit.model.outputs[field], "varies", "") == "global"
+    }
     fields = {name: field for name, field in asked.items() if name not in constants}
-    runner = Runner(scaled(fit, dataset), tuple(fields.values()), member, str(to_device(device)), spinup or fit.spinup, batch)
+    runner = Runner(
+        fit,
+        scaling_of(fit, dataset),
+        tuple(fields.values()),
+        member,
+        str(to_device(device)),
+        spinup or fit.spinup,
+        batch,
+    )
     whole = dataset[[*FORCING, "static", "mask"]]
     whole = whole.chunk({d: -1 for d in ("time", "feature") if d in whole.dims}) if whole.chunks else whole
+    none = xr.zeros_like(whole["mask"], dtype=np.float32).expand_dims(
+        "feature", -1
+    )  # Dask wants an axis of some length
+    static = whole["static"] if fit.features else none
     kept = {"fold": len(fit.folds)} if member == "all" else {}
     found = xr.apply_ufunc(
         runner,
         *(whole[name] for name in FORCING),
-        whole["static"],
+        static,
         whole["mask"],
         held_labels(dataset, fit, member),
         input_core_dims=[["time"]] * len(FORCING) + [["feature"], [], ["label"]],
@@ -221,9 +250,13 @@ def predict_dataset(
     order = [*kept, "time", *dataset["mask"].dims]
     outputs = {}
     for name, field in asked.items():
-        array = constant(fit, field, member) if name in constants else arrays[name].transpose(*order, missing_dims="ignore")
+        array = (
+            constant(fit, field, member) if name in constants else arrays[name].transpose(*order, missing_dims="ignore")
+        )
         outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
-    result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords({n: c for n, c in dataset.coords.items() if n != "feature"})
+    result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords(
+        {n: c for n, c in dataset.coords.items() if n != "feature"}
+    )
     return result.assign_coords(fold=list(fit.folds)) if kept else result
 
 
@@ -242,10 +275,16 @@ def held_labels(dataset: xr.Dataset, fit: Fit, member: Member) -> xr.DataArray:
         return xr.full_like(mask, TEST, dtype=np.float32).expand_dims("label", -1)
     labels = fit.labels
     on_time = labels is not None and "time" in labels.dims
-    if labels is None or any(d not in labels.dims or labels.sizes[d] != mask.sizes[d] for d in mask.dims if not on_time):
-        raise FitError("held-out predictions need the cells the fit was trained on: this dataset has others, give member='mean'")
+    if labels is None or any(
+        d not in labels.dims or labels.sizes[d] != mask.sizes[d] for d in mask.dims if not on_time
+    ):
+        raise FitError(
+            "held-out predictions need the cells the fit was trained on: this dataset has others, give member='mean'"
+        )
     if on_time and labels.sizes["time"] != dataset.sizes["time"]:
-        raise FitError("held-out predictions need the period the fit was trained on: this dataset has another, give member='mean'")
+        raise FitError(
+            "held-out predictions need the period the fit was trained on: this dataset has another, give member='mean'"
+        )
     known = labels.isin(list(fit.folds)) | (labels == TEST)
     if bool((labels.notnull() & ~known).any()):
         raise FitError(f"held-out predictions need every fold: this fit holds only {list(fit.folds)}")
@@ -287,11 +326,11 @@ def write_zarr(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     is_zarr = any((target / name).exists() for name in ("zarr.json", ".zgroup"))
     if target.exists() and not (overwrite and is_zarr):
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier Zarr store")
-    fresh = dataset.copy()
-    for variable in fresh.variables.values():
-        variable.encoding = {k: v for k, v in variable.encoding.items() if k in ("units", "calendar", "dtype") and "time" in variable.dims and variable.ndim == 1}
-        if variable.dtype.kind == "U":  # Zarr 3 has no stable fixed-width text
-            variable.values = variable.values.astype(np.dtypes.StringDType())
+    text = {name: a.astype(object) for name, a in dataset.variables.items() if a.dtype.kind == "U"}
+    fresh = dataset.assign_coords(text)  # Zarr 3 has no stable fixed-width text
+    for variable in fresh.variables.values():  # chunks and filters of the input are not those of the output
+        kept = ("units", "calendar", "dtype") if variable.dtype.kind in "mM" else ()
+        variable.encoding = {key: value for key, value in variable.encoding.items() if key in kept}
     try:
         fresh.to_zarr(target, mode="w" if overwrite else "w-")
     except OSError as error:

@@ -132,11 +132,17 @@ def moments(values: Tensor, label: Tensor, folds: Sequence[int]) -> tuple[Tensor
     parts = {}
     for one in label.unique().tolist():
         if one >= 0:
-            chosen = values[label[:, 0] == one] if label.shape[1] == 1 else values.where((label == one).unsqueeze(2), torch.nan)
+            chosen = (
+                values[label[:, 0] == one]
+                if label.shape[1] == 1
+                else values.where((label == one).unsqueeze(2), torch.nan)
+            )
             finite = chosen.isfinite()
             whole = torch.where(finite, chosen, 0.0).double()
             parts[one] = torch.stack([finite.sum((0, 1)).double(), whole.sum((0, 1)), whole.square().sum((0, 1))])
-    total = torch.stack([sum((p for one, p in parts.items() if one != k), torch.zeros_like(next(iter(parts.values())))) for k in folds])
+    total = torch.stack(
+        [sum((p for one, p in parts.items() if one != k), torch.zeros_like(next(iter(parts.values())))) for k in folds]
+    )
     count = total[:, 0].clamp(min=1)
     mean = total[:, 1] / count
     std = (total[:, 2] / count - mean.square()).clamp(min=0).sqrt()
@@ -144,7 +150,11 @@ def moments(values: Tensor, label: Tensor, folds: Sequence[int]) -> tuple[Tensor
 
 
 def normalisation(
-    cells: Cells, label: Tensor, folds: Sequence[int], targets: Sequence[Target], source: Literal["training", "stored"] = "training"
+    cells: Cells,
+    label: Tensor,
+    folds: Sequence[int],
+    targets: Sequence[Target],
+    source: Literal["training", "stored"] = "training",
 ) -> Normalisation:
     """What to scale by: each fold's own training cells, or what the dataset says of itself.
 
@@ -169,9 +179,8 @@ def normalisation(
     names = [*FORCING, *(["static"] if cells.features else []), *(t.name for t in targets)]
     if source == "stored":
         if missing := [name for name in names if name not in cells.scales]:
-            raise InputError([
-                Finding(name, "has no attributes `mean` and `std`", 'write them, or give normalisation="training"') for name in missing
-            ])  # fmt: skip
+            remedy = 'write them, or give normalise="training"'
+            raise InputError(Finding(name, "has no attributes `mean` and `std`", remedy) for name in missing)
 
         def stored(name: str) -> tuple[Tensor, Tensor]:
             pair = (torch.as_tensor(np.atleast_1d(np.asarray(x, dtype=np.float32))) for x in cells.scales[name])
@@ -179,19 +188,26 @@ def normalisation(
             return mean, std
 
         forcing = [stored(name) for name in FORCING]
-        means, stds = (torch.cat(x, 1) for x in zip(*forcing, strict=True))
+        mean, std = (torch.cat(x, 1) for x in zip(*forcing, strict=True))
         empty = cells.static.new_zeros(len(folds), 0)
         static = stored("static") if cells.features else (empty, empty)
-        return Normalisation(Scaling(means, stds, *static), {t.name: stored(t.name)[1][:, 0] for t in targets})
+        return Normalisation(Scaling(mean, std, *static), {t.name: stored(t.name)[1][:, 0] for t in targets})
     if source != "training":
-        raise InputError([Finding("normalisation", f"{source!r} is unknown", 'give "training" or "stored"')])
+        raise InputError([Finding("normalise", f"{source!r} is unknown", 'give "training" or "stored"')])
     features = cells.static.unsqueeze(1)
-    whole = label if label.shape[1] == 1 else torch.where((label >= 0).any(1, keepdim=True), folds[0] + 1, -1)  # years share their cells
+    everyone = max(folds) + 1  # no fold: years share their cells
+    whole = label if label.shape[1] == 1 else torch.where((label >= 0).any(1, keepdim=True), everyone, -1)
     scaling = Scaling(*moments(cells.forcing, label, folds), *moments(features, whole, folds))
-    stds = {}
+    stds: dict[str, Tensor] = {}
     for target in targets:
         seen = cells.targets[target.name]
-        of_cell = label if label.shape[1] == 1 or seen.step == "daily" else first_of_month(label, cells) if seen.step == "monthly" else whole
+        of_cell = (
+            label
+            if label.shape[1] == 1 or seen.step == "daily"
+            else first_of_month(label, cells)
+            if seen.step == "monthly"
+            else whole
+        )
         stds[target.name] = moments(seen.values.unsqueeze(2), of_cell, folds)[1][:, 0]
     return Normalisation(scaling, stds)
 
@@ -270,7 +286,11 @@ class Samples:
         spin = min(self.training.spinup.days or self.length, self.cells.forcing.shape[1])
         before = self.window((batch.start - spin).clamp(min=0), spin)
         at = batch.cell.unsqueeze(-1)
-        return self.cells.forcing[at, before], self.cells.forcing[at, self.window(batch.start, self.length)], self.cells.static[batch.cell]
+        return (
+            self.cells.forcing[at, before],
+            self.cells.forcing[at, self.window(batch.start, self.length)],
+            self.cells.static[batch.cell],
+        )
 
     def window(self, start: Tensor, length: int) -> Tensor:
         """Days of windows, (fold, sample, length)."""
@@ -307,7 +327,9 @@ class Samples:
 def batches(drawn: dict[int, tuple[Tensor, Tensor]], size: int, device: torch.device) -> Iterator[Batch]:
     """Cut the samples of several folds into common batches; a fold that has run out is left out of the rest."""
     for at in range(0, max((len(cell) for cell, _ in drawn.values()), default=0), size):
-        part = {k: (cell[at : at + size], start[at : at + size]) for k, (cell, start) in drawn.items() if len(cell) > at}
+        part = {
+            k: (cell[at : at + size], start[at : at + size]) for k, (cell, start) in drawn.items() if len(cell) > at
+        }
         most = max(len(cell) for cell, _ in part.values())
         filled = [[torch.nn.functional.pad(x, (0, most - len(x))) for x in pair] for pair in part.values()]
         counts = torch.stack([torch.arange(most) < len(cell) for cell, _ in part.values()])
@@ -366,10 +388,18 @@ def train(
     samples = Samples(cells, label, tuple(targets), training)
     seen = {k: samples.of(k, "training") for k in folds}
     held = {k: samples.of(k, "validation") for k in folds}
-    findings = [Finding(f"fold {k}", "has no sample to train on", "give fewer folds, or labels that leave it some") for k in folds if not len(seen[k][0])]
+    findings = [
+        Finding(f"fold {k}", "has no sample to train on", "give fewer folds, or labels that leave it some")
+        for k in folds
+        if not len(seen[k][0])
+    ]
     if training.patience is not None:
         findings += [
-            Finding(f"fold {k}", "has no sample to validate on, so it cannot stop early", "give patience=None, or labels that hold some out")
+            Finding(
+                f"fold {k}",
+                "has no sample to validate on, so it cannot stop early",
+                "give patience=None, or labels that hold some out",
+            )
             for k in folds
             if not len(held[k][0])
         ]
@@ -381,7 +411,9 @@ def train(
     state = AdamW.fresh(torch.stack([model.initial(dice[k]) for k in folds]).to(device))
     best, best_loss, waited = state.weights.clone(), [math.inf] * len(folds), [0] * len(folds)
     skipped = torch.zeros(len(folds), dtype=torch.int64)
-    fields = sorted({f for t in targets for f in t.fields} | {p.parameter for p in priors if p.parameter in model.parameters})
+    fields = sorted(
+        {f for t in targets for f in t.fields} | {p.parameter for p in priors if p.parameter in model.parameters}
+    )
     history: list[dict[Split, dict[str, list[float]]]] = []
     alive = list(folds)
 
@@ -412,7 +444,9 @@ def train(
     for epoch in range(training.epochs):
         orders = {k: torch.randperm(len(seen[k][0]), generator=dice[k]) for k in alive}
         walked = []
-        for batch in batches({k: (seen[k][0][o], seen[k][1][o]) for k, o in orders.items()}, training.batch_size, device):
+        for batch in batches(
+            {k: (seen[k][0][o], seen[k][1][o]) for k, o in orders.items()}, training.batch_size, device
+        ):
             rows = torch.tensor([row[k] for k in batch.folds.tolist()], device=device)
             weights = state.weights[rows].requires_grad_()
             loss = evaluate(weights, batch, "training")
@@ -454,11 +488,16 @@ def train(
     return Trained(best, history_dataset(history, folds, skipped))
 
 
-def history_dataset(history: list[dict[Split, dict[str, list[float]]]], folds: Sequence[int], skipped: Tensor) -> xr.Dataset:
+def history_dataset(
+    history: list[dict[Split, dict[str, list[float]]]], folds: Sequence[int], skipped: Tensor
+) -> xr.Dataset:
     """Every loss of every epoch: ``loss(split, target, epoch, fold)`` and ``skipped_steps(fold)``."""
     names = list(history[0]["training"])
     nothing = [math.nan] * len(folds)
-    values = [[[found[split].get(name, nothing) for found in history] for name in names] for split in ("training", "validation")]
+    values = [
+        [[found[split].get(name, nothing) for found in history] for name in names]
+        for split in ("training", "validation")
+    ]
     return xr.Dataset(
         {
             "loss": (
@@ -466,7 +505,16 @@ def history_dataset(history: list[dict[Split, dict[str, list[float]]]], folds: S
                 np.array(values, dtype=np.float64),
                 {"long_name": "standardised squared error", "units": "1"},
             ),
-            "skipped_steps": ("fold", skipped.numpy(), {"long_name": "steps skipped because loss or gradient was not finite", "units": "1"}),
+            "skipped_steps": (
+                "fold",
+                skipped.numpy(),
+                {"long_name": "steps skipped because loss or gradient was not finite", "units": "1"},
+            ),
         },
-        coords={"split": ["training", "validation"], "target": names, "epoch": np.arange(1, len(history) + 1), "fold": list(folds)},
+        coords={
+            "split": ["training", "validation"],
+            "target": names,
+            "epoch": np.arange(1, len(history) + 1),
+            "fold": list(folds),
+        },
     )

@@ -30,8 +30,17 @@ __all__ = [
 ]
 
 Quantity = Literal[
-    "radiation", "water flux", "water amount", "carbon flux", "temperature", "pressure", "mole fraction", "fraction", "area",
-    "length", "angle",
+    "radiation",
+    "water flux",
+    "water amount",
+    "carbon flux",
+    "temperature",
+    "pressure",
+    "mole fraction",
+    "fraction",
+    "area",
+    "length",
+    "angle",
 ]
 """What a variable measures: decides which units and which conversions are allowed for it."""
 
@@ -78,7 +87,8 @@ class Var:
     def attrs(self) -> dict[str, str]:
         """CF attributes of the variable in a dataset."""
         named = {} if self.standard_name is None else {"standard_name": self.standard_name}
-        return named | {"long_name": self.long_name, "units": self.units, "cell_methods": self.cell_methods}
+        methods = {"cell_methods": self.cell_methods} if self.cell_methods else {}
+        return named | {"long_name": self.long_name, "units": self.units, **methods}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,39 +142,96 @@ class Forcing(NamedTuple):
     net_radiation: Annotated[
         Tensor,
         Var(
-            "net_radiation", "net radiation at the surface", "W m-2", "radiation",
-            "surface_net_downward_radiative_flux", cmip="rss + rls", lower=-300, upper=600,
+            "net_radiation",
+            "net radiation at the surface",
+            "W m-2",
+            "radiation",
+            "surface_net_downward_radiative_flux",
+            cmip="rss + rls",
+            lower=-300,
+            upper=600,
             aliases=("rn", "rnet", "netrad", "NETRAD_F", "Rn_f", "net_rad", "rad_net", "surface_net_radiation"),
         ),
     ]
     precipitation: Annotated[
         Tensor,
         Var(
-            "precipitation", "precipitation", "kg m-2 d-1", "water flux", "precipitation_flux", cmip="pr",
-            lower=0, upper=2000, standard_names=("lwe_precipitation_rate", "lwe_thickness_of_precipitation_amount", "precipitation_amount"),
-            aliases=("pr", "tp", "prec", "precip", "prcp", "P_F", "P_ERA", "rain", "rainfall", "ppt", "total_precipitation", "mtpr"),
+            "precipitation",
+            "precipitation",
+            "kg m-2 d-1",
+            "water flux",
+            "precipitation_flux",
+            cmip="pr",
+            lower=0,
+            upper=2000,
+            standard_names=("lwe_precipitation_rate", "lwe_thickness_of_precipitation_amount", "precipitation_amount"),
+            aliases=(
+                "pr",
+                "tp",
+                "prec",
+                "precip",
+                "prcp",
+                "P_F",
+                "P_ERA",
+                "rain",
+                "rainfall",
+                "ppt",
+                "total_precipitation",
+                "mtpr",
+            ),
         ),
     ]
     air_temperature: Annotated[
         Tensor,
         Var(
-            "air_temperature", "near-surface air temperature", "K", "temperature", "air_temperature", cmip="tas",
-            lower=180, upper=340,
-            aliases=("tas", "t2m", "tair", "TA_F", "TA_F_MDS", "ta", "tmean", "tavg", "tg", "temperature", "2m_temperature", "air_temp"),
+            "air_temperature",
+            "near-surface air temperature",
+            "K",
+            "temperature",
+            "air_temperature",
+            cmip="tas",
+            lower=180,
+            upper=340,
+            aliases=(
+                "tas",
+                "t2m",
+                "tair",
+                "TA_F",
+                "TA_F_MDS",
+                "ta",
+                "tmean",
+                "tavg",
+                "tg",
+                "temperature",
+                "2m_temperature",
+                "air_temp",
+            ),
         ),
     ]
     vpd: Annotated[
         Tensor,
         Var(
-            "vpd", "vapour pressure deficit", "hPa", "pressure", "water_vapor_saturation_deficit_in_air",
-            lower=0, upper=150, aliases=("VPD_F", "VPD_F_MDS", "vapor_pressure_deficit", "vapour_pressure_deficit", "vpd_mean"),
+            "vpd",
+            "vapour pressure deficit",
+            "hPa",
+            "pressure",
+            "water_vapor_saturation_deficit_in_air",
+            lower=0,
+            upper=150,
+            aliases=("VPD_F", "VPD_F_MDS", "vapor_pressure_deficit", "vapour_pressure_deficit", "vpd_mean"),
         ),
     ]
     co2: Annotated[
         Tensor,
         Var(
-            "co2", "mole fraction of carbon dioxide in air", "1e-6", "mole fraction",
-            "mole_fraction_of_carbon_dioxide_in_air", cmip="co2", lower=150, upper=2000,
+            "co2",
+            "mole fraction of carbon dioxide in air",
+            "1e-6",
+            "mole fraction",
+            "mole_fraction_of_carbon_dioxide_in_air",
+            cmip="co2",
+            lower=150,
+            upper=2000,
             aliases=("CO2_F_MDS", "co2_mole_fraction", "xco2", "co2_ppm", "CO2_F"),
         ),
     ]
@@ -176,38 +243,66 @@ class State(NamedTuple):
     swe: Annotated[
         Tensor,
         Var(
-            "SWE", "snow water equivalent", "kg m-2", "water amount", "surface_snow_amount", cmip="snw",
-            standard_names=("lwe_thickness_of_surface_snow_amount",), aliases=("swe", "swe_bc", "snw", "sd", "snow_water_equivalent"),
-            cell_methods="area: mean where land time: point", lower=0,
+            "SWE",
+            "snow water equivalent",
+            "kg m-2",
+            "water amount",
+            "surface_snow_amount",
+            cmip="snw",
+            standard_names=("lwe_thickness_of_surface_snow_amount",),
+            aliases=("swe", "swe_bc", "snw", "sd", "snow_water_equivalent"),
+            cell_methods="area: mean where land time: point",
+            lower=0,
         ),
     ]
     soil_moisture: Annotated[
         Tensor,
         Var(
-            "SM", "soil moisture in the root zone", "kg m-2", "water amount", "mass_content_of_water_in_soil", cmip="mrso",
-            cell_methods="area: mean where land time: point", lower=0,
+            "SM",
+            "soil moisture in the root zone",
+            "kg m-2",
+            "water amount",
+            "mass_content_of_water_in_soil",
+            cmip="mrso",
+            cell_methods="area: mean where land time: point",
+            lower=0,
         ),
     ]
     groundwater: Annotated[
         Tensor,
         Var(
-            "GW", "groundwater storage", "kg m-2", "water amount", "groundwater_amount",
-            cell_methods="area: mean where land time: point", lower=0,
+            "GW",
+            "groundwater storage",
+            "kg m-2",
+            "water amount",
+            "groundwater_amount",
+            cell_methods="area: mean where land time: point",
+            lower=0,
         ),
     ]
     fapar: Annotated[
         Tensor,
         Var(
-            "fAPAR", "fraction of absorbed photosynthetically active radiation", "1", "fraction",
+            "fAPAR",
+            "fraction of absorbed photosynthetically active radiation",
+            "1",
+            "fraction",
             "fraction_of_surface_downwelling_photosynthetic_radiative_flux_absorbed_by_vegetation",
-            aliases=("fapar", "fpar"), lower=0, upper=1,
+            aliases=("fapar", "fpar"),
+            lower=0,
+            upper=1,
         ),
     ]
     npp: Annotated[
         Tensor,
         Var(
-            "NPP", "net primary production", "g m-2 d-1", "carbon flux",
-            "net_primary_productivity_of_biomass_expressed_as_carbon", cmip="npp", aliases=("npp",),
+            "NPP",
+            "net primary production",
+            "g m-2 d-1",
+            "carbon flux",
+            "net_primary_productivity_of_biomass_expressed_as_carbon",
+            cmip="npp",
+            aliases=("npp",),
         ),
     ]
 
@@ -216,22 +311,54 @@ class Fluxes(NamedTuple):
     """What moved during one day, each (..., cell)."""
 
     precipitation_corrected: Annotated[
-        Tensor, Var("precipitation_corrected", "precipitation after the undercatch correction of snowfall", "kg m-2 d-1", "water flux", "precipitation_flux")
+        Tensor,
+        Var(
+            "precipitation_corrected",
+            "precipitation after the undercatch correction of snowfall",
+            "kg m-2 d-1",
+            "water flux",
+            "precipitation_flux",
+        ),
     ]
     snowfall: Annotated[Tensor, Var("snowfall", "snowfall", "kg m-2 d-1", "water flux", "snowfall_flux", cmip="prsn")]
     rainfall: Annotated[Tensor, Var("rainfall", "rainfall", "kg m-2 d-1", "water flux", "rainfall_flux", cmip="prra")]
-    snow_melt: Annotated[Tensor, Var("snow_melt", "snow melt", "kg m-2 d-1", "water flux", "surface_snow_melt_flux", cmip="snm")]
+    snow_melt: Annotated[
+        Tensor, Var("snow_melt", "snow melt", "kg m-2 d-1", "water flux", "surface_snow_melt_flux", cmip="snm")
+    ]
     interception: Annotated[
-        Tensor, Var("interception", "evaporation of intercepted rain", "kg m-2 d-1", "water flux", "water_evaporation_flux_from_canopy", cmip="evspsblveg")
+        Tensor,
+        Var(
+            "interception",
+            "evaporation of intercepted rain",
+            "kg m-2 d-1",
+            "water flux",
+            "water_evaporation_flux_from_canopy",
+            cmip="evspsblveg",
+        ),
     ]
     soil_evaporation: Annotated[
-        Tensor, Var("soil_evaporation", "evaporation from soil", "kg m-2 d-1", "water flux", "water_evaporation_flux_from_soil", cmip="evspsblsoi")
+        Tensor,
+        Var(
+            "soil_evaporation",
+            "evaporation from soil",
+            "kg m-2 d-1",
+            "water flux",
+            "water_evaporation_flux_from_soil",
+            cmip="evspsblsoi",
+        ),
     ]
-    transpiration: Annotated[Tensor, Var("transpiration", "transpiration", "kg m-2 d-1", "water flux", "transpiration_flux", cmip="tran")]
+    transpiration: Annotated[
+        Tensor, Var("transpiration", "transpiration", "kg m-2 d-1", "water flux", "transpiration_flux", cmip="tran")
+    ]
     et: Annotated[
         Tensor,
         Var(
-            "ET", "evapotranspiration", "kg m-2 d-1", "water flux", "water_evapotranspiration_flux", cmip="evspsbl",
+            "ET",
+            "evapotranspiration",
+            "kg m-2 d-1",
+            "water flux",
+            "water_evapotranspiration_flux",
+            cmip="evspsbl",
             standard_names=("lwe_water_evaporation_rate", "water_evaporation_flux", "surface_upward_latent_heat_flux"),
             aliases=("et", "et_xbase", "evspsbl", "evapotranspiration", "le", "LE_F_MDS", "LE_CORR", "latent_heat"),
         ),
@@ -242,51 +369,98 @@ class Fluxes(NamedTuple):
     soil_recharge: Annotated[Tensor, Var("soil_recharge", "water retained by the soil", "kg m-2 d-1", "water flux")]
     groundwater_recharge: Annotated[
         Tensor,
-        Var("groundwater_recharge", "groundwater recharge", "kg m-2 d-1", "water flux", "downward_liquid_water_mass_flux_into_groundwater", cmip="qgwr"),
+        Var(
+            "groundwater_recharge",
+            "groundwater recharge",
+            "kg m-2 d-1",
+            "water flux",
+            "downward_liquid_water_mass_flux_into_groundwater",
+            cmip="qgwr",
+        ),
     ]
-    surface_runoff: Annotated[Tensor, Var("surface_runoff", "surface runoff", "kg m-2 d-1", "water flux", "surface_runoff_flux", cmip="mrros")]
-    baseflow: Annotated[Tensor, Var("baseflow", "baseflow", "kg m-2 d-1", "water flux", "subsurface_runoff_flux", cmip="mrrob")]
+    surface_runoff: Annotated[
+        Tensor, Var("surface_runoff", "surface runoff", "kg m-2 d-1", "water flux", "surface_runoff_flux", cmip="mrros")
+    ]
+    baseflow: Annotated[
+        Tensor, Var("baseflow", "baseflow", "kg m-2 d-1", "water flux", "subsurface_runoff_flux", cmip="mrrob")
+    ]
     runoff: Annotated[
         Tensor,
-        Var("runoff", "total runoff", "kg m-2 d-1", "water flux", "runoff_flux", cmip="mrro", aliases=("q_v2", "mrro", "ro", "q", "qtot")),
+        Var(
+            "runoff",
+            "total runoff",
+            "kg m-2 d-1",
+            "water flux",
+            "runoff_flux",
+            cmip="mrro",
+            aliases=("q_v2", "mrro", "ro", "q", "qtot"),
+        ),
     ]
     tws: Annotated[
         Tensor,
         Var(
-            "TWS", "terrestrial water storage", "kg m-2", "water amount", "land_water_amount", cmip="mrtws",
-            cell_methods="area: mean where land time: point", standard_names=("lwe_thickness_of_land_water_amount",),
+            "TWS",
+            "terrestrial water storage",
+            "kg m-2",
+            "water amount",
+            "land_water_amount",
+            cmip="mrtws",
+            cell_methods="area: mean where land time: point",
+            standard_names=("lwe_thickness_of_land_water_amount",),
             aliases=("tws", "mrtws", "lwe_thickness", "tws_anomaly"),
         ),
     ]
     gpp: Annotated[
         Tensor,
         Var(
-            "GPP", "gross primary production", "g m-2 d-1", "carbon flux",
-            "gross_primary_productivity_of_biomass_expressed_as_carbon", cmip="gpp", aliases=("gpp", "GPP_NT_VUT_REF", "GPP_DT_VUT_REF"),
+            "GPP",
+            "gross primary production",
+            "g m-2 d-1",
+            "carbon flux",
+            "gross_primary_productivity_of_biomass_expressed_as_carbon",
+            cmip="gpp",
+            aliases=("gpp", "GPP_NT_VUT_REF", "GPP_DT_VUT_REF"),
         ),
     ]
     ra: Annotated[
         Tensor,
         Var(
-            "Ra", "autotrophic respiration", "g m-2 d-1", "carbon flux",
-            "surface_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_plant_respiration", cmip="ra",
+            "Ra",
+            "autotrophic respiration",
+            "g m-2 d-1",
+            "carbon flux",
+            "surface_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_plant_respiration",
+            cmip="ra",
         ),
     ]
     rh: Annotated[
         Tensor,
         Var(
-            "Rh", "heterotrophic respiration", "g m-2 d-1", "carbon flux",
-            "surface_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_heterotrophic_respiration", cmip="rh",
+            "Rh",
+            "heterotrophic respiration",
+            "g m-2 d-1",
+            "carbon flux",
+            "surface_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_heterotrophic_respiration",
+            cmip="rh",
         ),
     ]
     ter: Annotated[
         Tensor,
-        Var("TER", "terrestrial ecosystem respiration", "g m-2 d-1", "carbon flux", aliases=("ter", "reco", "RECO_NT_VUT_REF", "RECO_DT_VUT_REF")),
+        Var(
+            "TER",
+            "terrestrial ecosystem respiration",
+            "g m-2 d-1",
+            "carbon flux",
+            aliases=("ter", "reco", "RECO_NT_VUT_REF", "RECO_DT_VUT_REF"),
+        ),
     ]
     nep: Annotated[
         Tensor,
         Var(
-            "NEP", "net ecosystem production", "g m-2 d-1", "carbon flux",
+            "NEP",
+            "net ecosystem production",
+            "g m-2 d-1",
+            "carbon flux",
             "surface_net_downward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_all_land_processes_excluding_anthropogenic_land_use_change",
             cmip="nep",
         ),
@@ -294,8 +468,14 @@ class Fluxes(NamedTuple):
     nee: Annotated[
         Tensor,
         Var(
-            "NEE", "net ecosystem exchange, upward positive", "g m-2 d-1", "carbon flux", aliases=("nee", "NEE_VUT_REF"),
-            standard_names=("surface_net_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_all_land_processes_excluding_anthropogenic_land_use_change",),
+            "NEE",
+            "net ecosystem exchange, upward positive",
+            "g m-2 d-1",
+            "carbon flux",
+            aliases=("nee", "NEE_VUT_REF"),
+            standard_names=(
+                "surface_net_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_all_land_processes_excluding_anthropogenic_land_use_change",
+            ),
         ),
     ]
 
@@ -304,12 +484,13 @@ class Residuals(NamedTuple):
     """What the budgets of a day leave unexplained, each (..., cell): zero but for rounding."""
 
     water_residual: Annotated[
-        Tensor, Var("water_residual", "corrected precipitation - ET - runoff - change of TWS", "kg m-2 d-1", "water flux")
+        Tensor,
+        Var("water_residual", "corrected precipitation - ET - runoff - change of TWS", "kg m-2 d-1", "water flux"),
     ]
     carbon_residual: Annotated[Tensor, Var("carbon_residual", "NEE + GPP - Ra - Rh", "g m-2 d-1", "carbon flux")]
 
 
-def variable_table(fields: type[NamedTuple]) -> Mapping[str, Var]:  # type: ignore[valid-type]
+def variable_table(fields: type) -> dict[str, Var]:
     """Read what a NamedTuple of the model says about its fields.
 
     Parameters
@@ -334,31 +515,66 @@ def variable_table(fields: type[NamedTuple]) -> Mapping[str, Var]:  # type: igno
 FORCING: Mapping[str, Var] = variable_table(Forcing)
 """The five daily forcings, in the order of the model."""
 
-OUTPUTS: Mapping[str, Var] = variable_table(Fluxes) | variable_table(State) | variable_table(Residuals)
+OUTPUTS: Mapping[str, Var] = {**variable_table(Fluxes), **variable_table(State), **variable_table(Residuals)}
 """Everything the model computes, by field name."""
 
-TARGETS: Mapping[str, Var] = {
-    var.name: var for var in OUTPUTS.values() if var.aliases or var.standard_names
-} | {
-    "NEE_IAV": Var("NEE_IAV", "interannual anomaly of net ecosystem exchange", "g m-2 d-1", "carbon flux", aliases=("nee_iav",)),
+TARGETS: Mapping[str, Var] = {var.name: var for var in OUTPUTS.values() if var.aliases or var.standard_names} | {
+    "NEE_IAV": Var(
+        "NEE_IAV", "interannual anomaly of net ecosystem exchange", "g m-2 d-1", "carbon flux", aliases=("nee_iav",)
+    ),
     "CUE": Var(
-        "CUE", "mean carbon-use efficiency", "1", "fraction", aliases=("cue",), cell_methods="area: mean where land", lower=0, upper=1
+        "CUE",
+        "mean carbon-use efficiency",
+        "1",
+        "fraction",
+        aliases=("cue",),
+        cell_methods="area: mean where land",
+        lower=0,
+        upper=1,
     ),
 }
 """Everything a model may be trained on, by public name."""
 
 STATIC: Mapping[str, Var] = {
-    "mask": Var("mask", "land mask", "1", "fraction", "land_binary_mask", aliases=("land_mask", "lsm", "landmask"), cell_methods=""),
+    "mask": Var(
+        "mask",
+        "land mask",
+        "1",
+        "fraction",
+        "land_binary_mask",
+        aliases=("land_mask", "lsm", "landmask"),
+        cell_methods="",
+    ),
     "area": Var(
-        "area", "area of the cell", "m2", "area", "cell_area", aliases=("grid_area", "areacella", "cell_area", "hru_area"), cell_methods=""
+        "area",
+        "area of the cell",
+        "m2",
+        "area",
+        "cell_area",
+        aliases=("grid_area", "areacella", "cell_area", "hru_area"),
+        cell_methods="",
     ),
     "latitude": Var(
-        "latitude", "latitude", "degrees_north", "angle", "latitude", aliases=("lat", "nav_lat", "xlat", "hru_lat"),
-        cell_methods="", lower=-90, upper=90,
+        "latitude",
+        "latitude",
+        "degrees_north",
+        "angle",
+        "latitude",
+        aliases=("lat", "nav_lat", "xlat", "hru_lat"),
+        cell_methods="",
+        lower=-90,
+        upper=90,
     ),
     "longitude": Var(
-        "longitude", "longitude", "degrees_east", "angle", "longitude", aliases=("lon", "nav_lon", "xlong", "hru_lon"),
-        cell_methods="", lower=-360, upper=360,
+        "longitude",
+        "longitude",
+        "degrees_east",
+        "angle",
+        "longitude",
+        aliases=("lon", "nav_lon", "xlong", "hru_lon"),
+        cell_methods="",
+        lower=-360,
+        upper=360,
     ),
 }
 """Time-independent variables with a role of their own; every other one may be a static feature."""
@@ -367,68 +583,174 @@ SOURCES: Mapping[str, Var] = {
     var.name: var
     for var in (
         Var(
-            "temperature_min", "daily minimum air temperature", "K", "temperature", "air_temperature", cmip="tasmin",
-            lower=170, upper=330, cell_methods="time: minimum", standard_names=("minimum_daily_air_temperature",),
+            "temperature_min",
+            "daily minimum air temperature",
+            "K",
+            "temperature",
+            "air_temperature",
+            cmip="tasmin",
+            lower=170,
+            upper=330,
+            cell_methods="time: minimum",
+            standard_names=("minimum_daily_air_temperature",),
             aliases=("tmin", "tn", "tmn", "tmmn", "t2m_min", "mn2t", "min_temperature", "temp_min", "TA_F_MIN"),
         ),
         Var(
-            "temperature_max", "daily maximum air temperature", "K", "temperature", "air_temperature", cmip="tasmax",
-            lower=180, upper=345, cell_methods="time: maximum", standard_names=("maximum_daily_air_temperature",),
+            "temperature_max",
+            "daily maximum air temperature",
+            "K",
+            "temperature",
+            "air_temperature",
+            cmip="tasmax",
+            lower=180,
+            upper=345,
+            cell_methods="time: maximum",
+            standard_names=("maximum_daily_air_temperature",),
             aliases=("tmax", "tx", "tmx", "tmmx", "t2m_max", "mx2t", "max_temperature", "temp_max", "TA_F_MAX"),
         ),
         Var(
-            "dew_point", "dew point of the air", "K", "temperature", "dew_point_temperature", lower=150, upper=320,
+            "dew_point",
+            "dew point of the air",
+            "K",
+            "temperature",
+            "dew_point_temperature",
+            lower=150,
+            upper=320,
             aliases=("d2m", "tdps", "tdew", "dew_point_temperature", "dewpoint", "2m_dewpoint_temperature"),
         ),
         Var(
-            "relative_humidity", "relative humidity", "1", "fraction", "relative_humidity", cmip="hurs", lower=0, upper=1.2,
+            "relative_humidity",
+            "relative humidity",
+            "1",
+            "fraction",
+            "relative_humidity",
+            cmip="hurs",
+            lower=0,
+            upper=1.2,
             aliases=("rh", "rhavg", "rhmean", "relhum", "RH_F"),
         ),
         Var(
-            "specific_humidity", "specific humidity", "1", "fraction", "specific_humidity", cmip="huss", lower=0, upper=0.06,
+            "specific_humidity",
+            "specific humidity",
+            "1",
+            "fraction",
+            "specific_humidity",
+            cmip="huss",
+            lower=0,
+            upper=0.06,
             aliases=("q2m", "qair", "shum", "sph"),
         ),
         Var(
-            "surface_pressure", "air pressure at the surface", "hPa", "pressure", "surface_air_pressure", cmip="ps",
-            lower=300, upper=1100, aliases=("sp", "pa", "PA_F", "psurf", "pres", "surf_pres", "pressure"),
+            "surface_pressure",
+            "air pressure at the surface",
+            "hPa",
+            "pressure",
+            "surface_air_pressure",
+            cmip="ps",
+            lower=300,
+            upper=1100,
+            aliases=("sp", "pa", "PA_F", "psurf", "pres", "surf_pres", "pressure"),
         ),
         Var(
-            "vapour_pressure", "water vapour pressure of the air", "hPa", "pressure", "water_vapor_partial_pressure_in_air",
-            lower=0, upper=80, aliases=("ea", "vp", "vap", "vapor_pressure", "actual_vapour_pressure"),
+            "vapour_pressure",
+            "water vapour pressure of the air",
+            "hPa",
+            "pressure",
+            "water_vapor_partial_pressure_in_air",
+            lower=0,
+            upper=80,
+            aliases=("ea", "vp", "vap", "vapor_pressure", "actual_vapour_pressure"),
         ),
         Var(
-            "shortwave_in", "incoming short-wave radiation", "W m-2", "radiation", "surface_downwelling_shortwave_flux_in_air",
-            cmip="rsds", lower=-5, upper=600, standard_names=("surface_downwelling_shortwave_flux",),
+            "shortwave_in",
+            "incoming short-wave radiation",
+            "W m-2",
+            "radiation",
+            "surface_downwelling_shortwave_flux_in_air",
+            cmip="rsds",
+            lower=-5,
+            upper=600,
+            standard_names=("surface_downwelling_shortwave_flux",),
             aliases=("sw_in", "SW_IN_F", "SW_IN_F_MDS", "ssrd", "swdown", "dswrf", "srad", "swrad", "fsds"),
         ),
         Var(
-            "shortwave_out", "reflected short-wave radiation", "W m-2", "radiation", "surface_upwelling_shortwave_flux_in_air",
-            cmip="rsus", lower=-5, upper=600, aliases=("sw_out", "swup", "uswrf"),
+            "shortwave_out",
+            "reflected short-wave radiation",
+            "W m-2",
+            "radiation",
+            "surface_upwelling_shortwave_flux_in_air",
+            cmip="rsus",
+            lower=-5,
+            upper=600,
+            aliases=("sw_out", "swup", "uswrf"),
         ),
         Var(
-            "shortwave_net", "net short-wave radiation", "W m-2", "radiation", "surface_net_downward_shortwave_flux",
-            cmip="rss", lower=-50, upper=600, aliases=("ssr", "swnet", "sw_net", "surface_net_solar_radiation"),
+            "shortwave_net",
+            "net short-wave radiation",
+            "W m-2",
+            "radiation",
+            "surface_net_downward_shortwave_flux",
+            cmip="rss",
+            lower=-50,
+            upper=600,
+            aliases=("ssr", "swnet", "sw_net", "surface_net_solar_radiation"),
         ),
         Var(
-            "longwave_in", "incoming long-wave radiation", "W m-2", "radiation", "surface_downwelling_longwave_flux_in_air",
-            cmip="rlds", lower=20, upper=600, standard_names=("surface_downwelling_longwave_flux",),
+            "longwave_in",
+            "incoming long-wave radiation",
+            "W m-2",
+            "radiation",
+            "surface_downwelling_longwave_flux_in_air",
+            cmip="rlds",
+            lower=20,
+            upper=600,
+            standard_names=("surface_downwelling_longwave_flux",),
             aliases=("lw_in", "LW_IN_F", "LW_IN_F_MDS", "strd", "lwdown", "dlwrf", "flds"),
         ),
         Var(
-            "longwave_out", "outgoing long-wave radiation", "W m-2", "radiation", "surface_upwelling_longwave_flux_in_air",
-            cmip="rlus", lower=20, upper=900, aliases=("lw_out", "lwup", "ulwrf"),
+            "longwave_out",
+            "outgoing long-wave radiation",
+            "W m-2",
+            "radiation",
+            "surface_upwelling_longwave_flux_in_air",
+            cmip="rlus",
+            lower=20,
+            upper=900,
+            aliases=("lw_out", "lwup", "ulwrf"),
         ),
         Var(
-            "longwave_net", "net long-wave radiation", "W m-2", "radiation", "surface_net_downward_longwave_flux",
-            cmip="rls", lower=-400, upper=200, aliases=("str", "lwnet", "lw_net", "surface_net_thermal_radiation"),
+            "longwave_net",
+            "net long-wave radiation",
+            "W m-2",
+            "radiation",
+            "surface_net_downward_longwave_flux",
+            cmip="rls",
+            lower=-400,
+            upper=200,
+            aliases=("str", "lwnet", "lw_net", "surface_net_thermal_radiation"),
         ),
         Var(
-            "albedo", "short-wave albedo of the surface", "1", "fraction", "surface_albedo", lower=0, upper=1,
-            aliases=("alb", "fal"), cell_methods="",
+            "albedo",
+            "short-wave albedo of the surface",
+            "1",
+            "fraction",
+            "surface_albedo",
+            lower=0,
+            upper=1,
+            aliases=("alb", "fal"),
+            cell_methods="",
         ),
         Var(
-            "elevation", "elevation of the surface", "m", "length", "surface_altitude", cmip="orog", lower=-500, upper=9000,
-            aliases=("elev", "altitude", "hru_elev", "dem", "height_above_sea_level"), cell_methods="",
+            "elevation",
+            "elevation of the surface",
+            "m",
+            "length",
+            "surface_altitude",
+            cmip="orog",
+            lower=-500,
+            upper=9000,
+            aliases=("elev", "altitude", "hru_elev", "dem", "height_above_sea_level"),
+            cell_methods="",
         ),
     )
 }

@@ -100,7 +100,9 @@ class Cells:
             full = np.full((self.mask.size, *array.shape[1:]), np.nan, array.dtype)
             full[self.index] = array
             dims: list[Hashable] = [*sizes, *("time", "feature")[: array.ndim - 1]]
-            whole = xr.DataArray(full.reshape(*sizes.values(), *array.shape[1:]), dims=dims, coords=dict(self.mask.coords))
+            whole = xr.DataArray(
+                full.reshape(*sizes.values(), *array.shape[1:]), dims=dims, coords=dict(self.mask.coords)
+            )
             arrays[name] = whole.transpose("time", ...) if array.ndim > 1 else whole
         found = xr.Dataset(arrays)
         return found.assign_coords(time=self.time) if "time" in found.dims else found
@@ -129,14 +131,25 @@ def to_device(device: str | torch.device | None) -> torch.device:
         torch.zeros(1, device=found)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError([Finding("device", f"{device!r} cannot be used here ({reason})", 'give device="cpu", or none to take the best there is')]) from None
+        raise InputError(
+            [
+                Finding(
+                    "device",
+                    f"{device!r} cannot be used here ({reason})",
+                    'give device="cpu", or none to take the best there is',
+                )
+            ]
+        ) from None
     return found
 
 
 def time_dimension(array: xr.DataArray) -> Hashable | None:
     """The dimension of a variable that is time, by its coordinate."""
     for dim in array.dims:
-        if dim in array.coords and (np.issubdtype(array[dim].dtype, np.datetime64) or xr.core.common._contains_cftime_datetimes(array[dim].variable)):
+        if dim in array.coords and (
+            np.issubdtype(array[dim].dtype, np.datetime64)
+            or xr.core.common._contains_cftime_datetimes(array[dim].variable)
+        ):
             return dim
     return None
 
@@ -151,7 +164,11 @@ def calendar_of(time: xr.DataArray) -> Calendar:
     month = months_since(time, time[0])
     first = np.unique(month, return_index=True)[1]
     days = time.dt.days_in_month.values[first]
-    return Calendar(torch.from_numpy(month), torch.from_numpy(days.astype(np.int64)), torch.from_numpy(time.dt.month.values[first].astype(np.int64) - 1))
+    return Calendar(
+        torch.from_numpy(month),
+        torch.from_numpy(days.astype(np.int64)),
+        torch.from_numpy(time.dt.month.values[first].astype(np.int64) - 1),
+    )
 
 
 def to_tensors(dataset: xr.Dataset, device: str | torch.device | None = None) -> Cells:
@@ -181,12 +198,14 @@ def to_tensors(dataset: xr.Dataset, device: str | torch.device | None = None) ->
     def cells_first(array: xr.DataArray, *last: Hashable) -> np.ndarray:
         """Values of the usable cells, (cell, ...)."""
         missing = {d: mask.sizes[d] for d in land if d not in array.dims}
-        values = np.asarray(array.transpose(*(d for d in land if d in array.dims), *last).data)  # computes Dask, every chunk once
+        values = np.asarray(
+            array.transpose(*(d for d in land if d in array.dims), *last).data
+        )  # computes Dask, every chunk once
         if missing:
             shape = [mask.sizes[d] for d in land] + [array.sizes[d] for d in last]
             kept = [slice(None) if d in array.dims else None for d in land] + [slice(None)] * len(last)
             values = np.broadcast_to(values[tuple(kept)], shape)
-        return values.reshape(-1, *(array.sizes[d] for d in last))[index] if land else values[None][: len(index)]
+        return values.reshape(mask.size, *(array.sizes[d] for d in last))[index] if land else values[None][: len(index)]
 
     forcing = torch.empty(len(index), time.size, len(FORCING))
     for k, name in enumerate(FORCING):
@@ -195,7 +214,11 @@ def to_tensors(dataset: xr.Dataset, device: str | torch.device | None = None) ->
     area = torch.from_numpy(np.array(cells_first(dataset["area"]), dtype=np.float64))
     calendar = calendar_of(time)
     observed = {name: observe(dataset[name], cells_first, time) for name in TARGETS if name in dataset}
-    scales = {name: (a.attrs["mean"], a.attrs["std"]) for name, a in dataset.data_vars.items() if {"mean", "std"} <= a.attrs.keys()}
+    scales = {
+        name: (a.attrs["mean"], a.attrs["std"])
+        for name, a in dataset.data_vars.items()
+        if {"mean", "std"} <= a.attrs.keys()
+    }
     return Cells(
         forcing=forcing.to(where),
         static=static.to(where),
@@ -213,12 +236,18 @@ def observe(array: xr.DataArray, cells_first: Any, time: xr.DataArray) -> Observ
     """Lay a target on the time axis of the record."""
     dim = time_dimension(array)
     if dim is None:
-        return Observed(torch.from_numpy(np.array(cells_first(array), dtype=np.float32))[:, None], torch.ones(1, dtype=torch.bool), "static")
+        return Observed(
+            torch.from_numpy(np.array(cells_first(array), dtype=np.float32))[:, None],
+            torch.ones(1, dtype=torch.bool),
+            "static",
+        )
     values = np.asarray(cells_first(array, dim), dtype=np.float32)
     months = months_since(array[dim], time[0])
     daily = array.sizes[dim] > len(np.unique(months)) or dim == "time"
     if daily:
-        position = np.asarray((array[dim].dt.floor("D") - time[0].dt.floor("D")).values / np.timedelta64(1, "D"), dtype=np.int64)
+        position = np.asarray(
+            (array[dim].dt.floor("D") - time[0].dt.floor("D")).values / np.timedelta64(1, "D"), dtype=np.int64
+        )
         length = time.size
     else:
         position, length = months, int(months_since(time[-1:], time[0])[0]) + 1

@@ -28,13 +28,14 @@ from xh2cm.data.reading import (
 from xh2cm.data.report import Report, Role, Row
 from xh2cm.data.survey import (
     Facts,
-    cell_findings,
+    empty_findings,
     gaps,
     oddities,
     outside_land,
     range_findings,
     reasons_to_drop,
     survey,
+    unusable_finding,
     with_values,
     without_rounding,
 )
@@ -48,7 +49,7 @@ __all__ = ["check"]
 def check(
     ds: xr.Dataset,
     *,
-    variables: Mapping[str, str | float] | None = None,
+    names: Mapping[str, str | float] | None = None,
     units: Mapping[str, str] | None = None,
     targets: Sequence[str] | None = None,
     static: Sequence[str] | None = None,
@@ -61,7 +62,7 @@ def check(
     ----------
     ds : Dataset
         Daily, on any land: a regular or curvilinear grid, catchments, towers, one cell. NumPy or Dask.
-    variables : mapping, optional
+    names : mapping, optional
         Name of a variable of the model to its name in ``ds``, ``{"precipitation": "P"}``, or to a number that stands
         for it in canonical units, ``{"co2": 410.0}``. What is not mapped is found by names in common use, then by CF
         standard name.
@@ -104,7 +105,7 @@ def check(
     ...     "rh": (75 - 10 * season).assign_attrs(units="%"),
     ...     "pr": (0 * season + 3e-5).assign_attrs(units="kg m-2 s-1"),
     ... })
-    >>> report = check(ds, variables={"co2": 371.0})
+    >>> report = check(ds, names={"co2": 371.0})
     >>> report.usable
     1
     >>> report.dataset["vpd"].attrs["units"]
@@ -114,20 +115,20 @@ def check(
         raise InputError([Finding("ds", f"is a {type(ds).__name__}", "give a Dataset, such as xr.open_dataset(path)")])
     findings: list[Finding] = []
     notes: list[str] = []
-    variables, units = dict(variables or {}), dict(units or {})
+    names, units = dict(names or {}), dict(units or {})
     if missing not in ("drop", "raise"):
         findings.append(Finding("missing", f"is {missing!r}", 'give missing="drop" or missing="raise"'))
-    names = [str(name) for name in ds.variables]
-    strange = [name for name in units if name not in names and name not in KNOWN]
-    findings += [Finding(f"units[{n!r}]", "names no variable of the dataset", closest(n, names)) for n in strange]
+    present = [str(name) for name in ds.variables]
+    strange = [name for name in units if name not in present and name not in KNOWN]
+    findings += [Finding(f"units[{n!r}]", "names no variable of the dataset", closest(n, present)) for n in strange]
     empty = [str(dim) for dim, size in ds.sizes.items() if size == 0]
     if empty:
         raise InputError([Finding(dim, "has length 0", "give data along it: the selection is empty") for dim in empty])
-    matches = find_variables(ds, variables, units, findings)
+    matches = find_variables(ds, names, units, findings)
     ds = with_time(ds, matches, findings)
     source = Input(ds, matches, units, land_axes(ds, matches))
     forcing, sources = read_forcing(source, findings)
-    wanted, asked = asked_targets(targets, variables, findings)
+    wanted, asked = asked_targets(targets, names, findings)
     found = Found(
         forcing=forcing,
         sources=sources,
@@ -137,14 +138,17 @@ def check(
         area=read_area(source, findings),
     )
     facts = survey(found, source)
-    findings += range_findings(found, facts)
+    impossible = range_findings(found, facts)
     found = without_rounding(found, facts, notes)
     found = with_values(found, facts, source, asked, findings, notes)
     outside, reasons = outside_land(found, facts, source), reasons_to_drop(found, facts, source)
     usable = np.asarray(~outside & ~np.any([np.zeros(source.shape, dtype=bool), *reasons.values()], axis=0))
     dropped = {reason: int((lost & ~outside).sum()) for reason, lost in reasons.items()}
-    findings += cell_findings(found, facts, source, outside, usable, dropped)
-    if missing == "raise" and usable.any():
+    impossible += empty_findings(found, facts, source, outside)
+    findings += impossible
+    if not usable.any() and not impossible:  # else these are why
+        findings.append(unusable_finding(facts, source, dropped))
+    elif missing == "raise":
         remedy = 'fill it, or leave these cells out: missing="drop"'
         findings += [Finding("cells", f"{reason} in {count:,}", remedy) for reason, count in dropped.items() if count]
     if findings:

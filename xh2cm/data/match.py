@@ -52,15 +52,15 @@ def find_variables(
     Returns
     -------
     dict of str to list of Match
-        By name in the tables. More than one match: equally good ones, between which the user must choose.
+        By name in the tables. More than one match: equally good ones, between which the user must choose. None: the
+        user's mapping leads nowhere.
     """
-    matches = _mapped(dataset, variables, findings)
+    mapped = _mapped(dataset, variables, findings)
+    matches = dict(mapped)
     given = {match.source for options in matches.values() for match in options}
     attributes = [var.attrs for var in dataset.variables.values()]
     told = {word for attrs in attributes for word in str(attrs.get("ancillary_variables", "")).split()}
-    present = [
-        name for name in map(str, dataset.variables) if name not in given | told and not _COMPANION.search(name)
-    ]
+    present = [name for name in map(str, dataset.variables) if name not in given | told and not _COMPANION.search(name)]
     named = {key: _by_name(dataset, present, key) for key in KNOWN if key not in matches}
     taken = {name for names in named.values() for name in names}
     for key, names in named.items():
@@ -72,10 +72,10 @@ def find_variables(
         best, by = next((rank for rank in ranks if rank[0]), ([], ""))
         matches[key] = [Match(name, by) for name in best]
     for key in ("latitude", "longitude"):
-        if not matches[key]:
+        if not matches[key] and key not in mapped:
             found = dataset.cf.coordinates.get(key, [])
             matches[key] = [Match(str(name), "CF attributes") for name in found]
-    return {key: options for key, options in matches.items() if options}
+    return {key: options for key, options in matches.items() if options or key in mapped}
 
 
 def closest(name: str, names: Collection[str]) -> str:
@@ -112,7 +112,7 @@ def _mapped(dataset: xr.Dataset, variables: Mapping[str, object], findings: list
         key = keys.get(str(wanted).lower())
         if key is None:
             problem = "names no variable of the model"
-            findings.append(Finding(f"variables[{wanted!r}]", problem, closest(str(wanted), KNOWN)))
+            findings.append(Finding(f"names[{wanted!r}]", problem, closest(str(wanted), KNOWN)))
         elif isinstance(source, (int, float, np.number)) and not isinstance(source, bool):
             matches[key] = [Match(float(source), "mapping")]
         elif isinstance(source, str) and source in dataset.variables:

@@ -223,7 +223,7 @@ def _read(source: Input, key: str) -> xr.DataArray | None:
         return None
     if len(options) > 1:
         names = " or ".join(repr(match.source) for match in options)
-        remedy = f'say which: variables={{"{key}": "{options[0].source}"}}'
+        remedy = f'say which: names={{"{key}": "{options[0].source}"}}'
         raise InputError([Finding(key, f"could be {names}, by {options[0].by}", remedy)])
     name = options[0].source
     if isinstance(name, float):
@@ -251,9 +251,7 @@ def _read_fitting(source: Input, key: str, axes: Sequence[Hashable]) -> xr.DataA
     return array
 
 
-def read_forcing(
-    source: Input, findings: list[Finding]
-) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
+def read_forcing(source: Input, findings: list[Finding]) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
     """Read the forcing and derive what is absent.
 
     Parameters
@@ -268,7 +266,7 @@ def read_forcing(
         Sources are what absent forcing was derived from.
     """
     given: dict[str, xr.DataArray] = {}
-    broken: set[str] = set()
+    broken = {key for key in FORCING if source.matches.get(key) == []}  # mapped to nothing, which is told already
     for key in FORCING:
         try:
             array = _read_fitting(source, key, ("time", *source.land))
@@ -296,7 +294,8 @@ def read_forcing(
         if key in given or key in broken:
             continue
         try:
-            result = DERIVATIONS[key](read, angle) if key in DERIVATIONS else None
+            with np.errstate(all="ignore"):  # temperatures that cannot be are told by their range
+                result = DERIVATIONS[key](read, angle) if key in DERIVATIONS else None
         except InputError as error:
             findings += error.findings
             broken.add(key)
@@ -336,15 +335,15 @@ def _daily(source: Input, array: xr.DataArray, key: str) -> xr.DataArray:
     if key == "co2":  # the same in all years is a choice
         return array.astype("float32").expand_dims(time=source.days)
     problem = f"has the axes {_axes(array.dims)} and does not vary in time"
-    raise InputError([Finding(name, problem, f'give daily {FORCING[key].long_name}: variables={{"{key}": ...}}')])
+    raise InputError([Finding(name, problem, f'give daily {FORCING[key].long_name}: names={{"{key}": ...}}')])
 
 
 def _absent(source: Input, key: str) -> Finding:
     there = ", ".join(name for name in _names(source.dataset) if "time" in source.dataset[name].dims)
     problem = f"is not in the dataset by any known name, nor by the standard name {FORCING[key].standard_name}"
-    where = f'say where it is: variables={{"{key}": ...}}, one of: {there or "none"}'
+    where = f'say where it is: names={{"{key}": ...}}, one of: {there or "none"}'
     if key == "co2":
-        return Finding(key, problem, f'{where}; or give a number in ppm: variables={{"co2": 410.0}}')
+        return Finding(key, problem, f'{where}; or give a number in ppm: names={{"co2": 410.0}}')
     return Finding(key, problem, where + (f"; or add {NEEDS[key]} to derive it from" if key in NEEDS else ""))
 
 
@@ -409,7 +408,7 @@ def read_targets(
             continue
         if array is None:
             if key in asked and key not in source.matches:
-                remedy = f'say where it is: variables={{"{key}": ...}} ({closest(key, _names(source.dataset))})'
+                remedy = f'say where it is: names={{"{key}": ...}} ({closest(key, _names(source.dataset))})'
                 findings.append(Finding(key, "was asked for and is not in the dataset", remedy))
             continue
         unfit = list(_unfit(source, array, key))
@@ -436,7 +435,7 @@ def _unfit(source: Input, array: xr.DataArray, key: str) -> Iterator[Finding]:
             remedy = f'ds["{name}"] = ds["{name}"].mean("{axes[0]}")'
             yield Finding(name, f"varies along {axes[0]}, where one number a cell is wanted", remedy)
     elif len(axes) != 1:
-        yield Finding(name, "has no time axis", f'give daily or monthly {var.long_name}: variables={{"{key}": ...}}')
+        yield Finding(name, "has no time axis", f'give daily or monthly {var.long_name}: names={{"{key}": ...}}')
     else:
         time, forcing_time = source.dataset[axes[0]], source.dataset["time"]
         if axes[0] != "time":

@@ -18,13 +18,14 @@ from xh2cm.variables import FORCING, Var
 
 __all__ = [
     "Facts",
-    "cell_findings",
+    "empty_findings",
     "gaps",
     "oddities",
     "outside_land",
     "range_findings",
     "reasons_to_drop",
     "survey",
+    "unusable_finding",
     "with_values",
     "without_rounding",
 ]
@@ -300,43 +301,56 @@ def reasons_to_drop(found: Found, facts: Facts, source: Input) -> dict[str, np.n
     return reasons
 
 
-def cell_findings(
-    found: Found, facts: Facts, source: Input, outside: np.ndarray, usable: np.ndarray, dropped: Mapping[str, int]
-) -> Iterator[Finding]:
-    """Say what keeps all cells from use.
+def empty_findings(found: Found, facts: Facts, source: Input, outside: np.ndarray) -> list[Finding]:
+    """Say which variables hold no value, or lack some that all cells share.
 
     Parameters
     ----------
     found : Found
     facts : Facts
     source : Input
-    outside, usable : ndarray of bool
-        On the land axes.
+    outside : ndarray of bool
+        Cells that are no land.
+
+    Returns
+    -------
+    list of Finding
+    """
+    findings: list[Finding] = []
+    given = {key: array for key, array in found.forcing.items() if "derivation" not in array.attrs}
+    for role, arrays in (("forcing", given), ("sources", found.sources)):
+        for key, array in arrays.items():
+            name = called(array, key)
+            missing, size = gaps(facts, role, key, array, outside)
+            if size and missing == size:
+                remedy = f"give {KNOWN[key].long_name} with values"
+                findings.append(Finding(name, "holds no value at all (all NaN)", remedy))
+            elif missing and role == "forcing" and array.dims == ("time",):
+                first = label(source.dataset["time"][int(facts["forcing", key, "first"])])
+                problem = f"is missing on {missing:,} of {size:,} days, the first {first}, and so for every cell"
+                select = windows(facts, source)
+                fill = f'fill it: ds["{name}"] = ds["{name}"].interpolate_na("time")'
+                findings.append(Finding(name, problem, f"{fill}; or {select}" if select else fill))
+    return findings
+
+
+def unusable_finding(facts: Facts, source: Input, dropped: Mapping[str, int]) -> Finding:
+    """Say why no cell can be used.
+
+    Parameters
+    ----------
+    facts : Facts
+    source : Input
     dropped : mapping of str to int
         Reason to number of cells.
 
-    Yields
-    ------
+    Returns
+    -------
     Finding
     """
-    empty = False
-    for key, array in found.forcing.items():
-        name = called(array, key)
-        missing, size = gaps(facts, "forcing", key, array, outside)
-        if not np.isfinite(facts["forcing", key, "lowest"]):
-            empty = True
-            yield Finding(name, "holds no value at all (all NaN)", f"give {FORCING[key].long_name} with values")
-        elif missing and array.dims == ("time",):
-            empty = True
-            first = label(source.dataset["time"][int(facts["forcing", key, "first"])])
-            problem = f"is missing on {missing:,} of {size:,} days, the first {first}, and so for every cell"
-            select = windows(facts, source)
-            fill = f'fill it: ds["{name}"] = ds["{name}"].interpolate_na("time")'
-            yield Finding(name, problem, f"{fill}; or {select}" if select else fill)
-    if not usable.any() and not empty:
-        why = "; ".join(f"{reason} in {count:,}" for reason, count in dropped.items() if count)
-        other = "fill the gaps, give another mask, or leave out static features: static=[...]"
-        yield Finding("cells", f"none is usable: {why or 'the mask holds no land'}", windows(facts, source) or other)
+    why = "; ".join(f"{reason} in {count:,}" for reason, count in dropped.items() if count)
+    other = "fill the gaps, give another mask, or leave out static features: static=[...]"
+    return Finding("cells", f"none is usable: {why or 'the mask holds no land'}", windows(facts, source) or other)
 
 
 def windows(facts: Facts, source: Input) -> str:

@@ -19,7 +19,7 @@ import xarray as xr
 
 from xh2cm.data.twin import observe, truth, twin
 from xh2cm.errors import Finding, InputError, StoreError
-from xh2cm.variables import STATIC, TARGETS
+from xh2cm.variables import FORCING, STATIC, TARGETS
 
 __all__ = ["list_datasets", "open_dataset"]
 
@@ -242,7 +242,10 @@ DATASETS: Mapping[str, Dataset] = {
         "pywatershed 2.0.4 from the package index; NOAA GML",
     ),
     "twin": Dataset(
-        observed_twin, "Synthetic forcing and targets on 6 x 8 cells, 2001-2003; nothing in it is observed", "MIT (xh2cm)", "computed"
+        observed_twin,
+        "Synthetic forcing and targets on 6 x 8 cells, 2001-2003; nothing in it is observed",
+        "MIT (xh2cm)",
+        "computed",
     ),
 }
 

@@ -117,7 +117,8 @@ def twin(*, cells: tuple[int, int] = (6, 8), years: int = 3, seed: int = 0) -> x
 
 def true_parameters(forcing: xr.Dataset) -> dict[str, xr.DataArray]:
     """Parameter fields of the twin: simple functions of its features, the season and the air."""
-    warm = (1 + np.tanh((forcing["air_temperature"].rolling(time=15, min_periods=1).mean() - FREEZING - 8) / 6)) / 2
+    recent = forcing["air_temperature"].rolling(time=15, min_periods=1).mean() - FREEZING
+    warm = 1 / (1 + np.exp((8 - recent) / 3))
     tree, clay, one = forcing["tree_cover"], forcing["clay"], xr.ones_like(forcing["vpd"])
     return {
         "snow_melt_rate": 3.0 * one,
@@ -129,7 +130,7 @@ def true_parameters(forcing: xr.Dataset) -> dict[str, xr.DataArray]:
         "groundwater_recharge_fraction": 0.8 - 3 * forcing["slope"].clip(max=0.15) + 0 * one,
         "fapar": (0.1 + 0.8 * tree) * (0.25 + 0.75 * warm),
         "wue": 12.0 / (1 + forcing["vpd"] / 20),
-        "cue": 0.5 - 0.1 * warm,
+        "cue": xr.DataArray(0.5 - 0.1 * warm),
         "basal_respiration": 0.4 + 1.2 * tree * (0.3 + 0.7 * warm),
     }
 
@@ -179,7 +180,10 @@ def truth(forcing: xr.Dataset, passes: int = 3) -> xr.Dataset:
             for name, series in kept.items():
                 series[day] = values[name]
     shape = forcing["vpd"].transpose("time", "lat", "lon")
-    outputs = {v.name: shape.copy(data=kept[f].unflatten(1, shape.shape[1:]).numpy()).assign_attrs(v.attrs) for f, v in OUTPUTS.items()}
+    outputs = {
+        v.name: shape.copy(data=kept[f].unflatten(1, shape.shape[1:]).numpy()).assign_attrs(v.attrs)
+        for f, v in OUTPUTS.items()
+    }
     return xr.Dataset(outputs | {name: a for name, a in fields.items() if name not in OUTPUTS}, attrs=dict(CONSTANTS))
 
 
@@ -216,6 +220,10 @@ def observe(known: xr.Dataset, *, noise: float = 0.05, gaps: float = 0.1, seed: 
         exact = monthly[name]
         error = noise * float(exact.std()) * random.standard_normal(exact.shape)
         seen = (exact + error).where(random.random(exact.shape) >= gaps)
-        found[name] = seen.clip(min=TARGETS[name].lower, max=TARGETS[name].upper).astype("float32").assign_attrs(TARGETS[name].attrs)
+        found[name] = (
+            seen.clip(min=TARGETS[name].lower, max=TARGETS[name].upper)
+            .astype("float32")
+            .assign_attrs(TARGETS[name].attrs)
+        )
     cue = (known["NPP"].mean("time") / known["GPP"].mean("time")).astype("float32")
     return xr.Dataset(found | {"CUE": cue.assign_attrs(TARGETS["CUE"].attrs)})

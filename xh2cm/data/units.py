@@ -13,8 +13,8 @@ import functools
 import re
 from collections.abc import Mapping
 
-import pint
 import numpy as np
+import pint
 import xarray as xr
 
 from xh2cm.errors import Finding, InputError
@@ -169,7 +169,7 @@ def conversion(name: str, units: object, var: Var) -> tuple[float, float]:
             problem = f"is in {text!r}, an amount that does not say of how long, where {var.long_name} is a flux"
             raise _refusal(name, problem, f"{text} day-1", var)
     problem = f"is in {text!r}, which is no unit of {var.long_name} ({var.quantity}, {var.units})"
-    other = f'give the right variable, variables={{"{var.name}": ...}}, or '
+    other = f'give the right variable, names={{"{var.name}": ...}}, or '
     raise _refusal(name, problem, _nearest(text, var, 0.99), var, other)
 
 

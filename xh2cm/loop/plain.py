@@ -84,10 +84,12 @@ def recomputed(days: Days) -> Days:
                     results, _ = tree_flatten(days(*tree_unflatten(fresh, nesting)))
                 told = [(r, by) for r, by in zip(results, by_results, strict=True) if r.requires_grad]
                 wanted = [x for x, need in zip(fresh, needs, strict=True) if need]
-                grads = iter(torch.autograd.grad([r for r, _ in told], wanted, [by for _, by in told], allow_unused=True))
+                grads = iter(
+                    torch.autograd.grad([r for r, _ in told], wanted, [by for _, by in told], allow_unused=True)
+                )
                 return tuple(next(grads) if need else None for need in needs)
 
-        results = Again.apply(*flat)
+        results = Again.apply(*flat)  # type: ignore[no-untyped-call]
         return tree_unflatten(list(results), shape[0])  # type: ignore[no-any-return]
 
     return call

@@ -127,7 +127,10 @@ class HybridModel:
     def gives(self) -> dict[str, tuple[str, ...]]:
         """Which parameters each net gives, ``"*"`` and static ones without a row filled in."""
         named = {name for net in self.networks for name in net.outputs}
-        rest = {kind: tuple(n for n, p in self.parameters.items() if n not in named and p.varies == kind) for kind in ("daily", "static")}
+        rest = {
+            kind: tuple(n for n, p in self.parameters.items() if n not in named and p.varies == kind)
+            for kind in ("daily", "static")
+        }
         given = {}
         for net in self.networks:
             own = tuple(name for name in net.outputs if name in self.parameters)
@@ -145,28 +148,54 @@ class HybridModel:
         inputs = [*FORCING, *STATE_INPUTS, "static"]
         for net in self.networks:
             if net.kind != "static" and net.kind not in KINDS:
-                found.append(Finding(f"network {net.name}", f"unknown kind {net.kind!r}", f"use one of {', '.join(KINDS)}, or add yours to xh2cm.model.KINDS"))
+                found.append(
+                    Finding(
+                        f"network {net.name}",
+                        f"unknown kind {net.kind!r}",
+                        f"use one of {', '.join(KINDS)}, or add yours to xh2cm.model.KINDS",
+                    )
+                )
             for name in net.inputs:
                 if name not in inputs:
                     near = difflib.get_close_matches(name, inputs, n=1) or [", ".join(inputs)]
-                    found.append(Finding(f"network {net.name}", f"unknown input {name!r}", f"did you mean {near[0]!r}?"))
+                    found.append(
+                        Finding(f"network {net.name}", f"unknown input {name!r}", f"did you mean {near[0]!r}?")
+                    )
         if [net.kind for net in self.networks].count("static") != 1:
-            found.append(Finding("networks", "there must be exactly one net of kind 'static'", "take it from PUBLISHED_NETWORKS[0]"))
+            found.append(
+                Finding(
+                    "networks", "there must be exactly one net of kind 'static'", "take it from PUBLISHED_NETWORKS[0]"
+                )
+            )
         given = [name for net in self.networks for name in self.gives[net.name]]
         for name, p in self.parameters.items():
             if p.varies != "global" and given.count(name) != 1:
-                found.append(Finding(f"parameter {name}", f"given by {given.count(name)} networks", "name it in the outputs of exactly one row, or put '*' in one"))
-        for net in self.networks:
-            for name in self.gives[net.name]:
-                if (self.parameters[name].varies == "static") != (net.kind == "static"):
-                    found.append(Finding(f"parameter {name}", f"varies {self.parameters[name].varies}, but net {net.name!r} is {net.kind}", "move it to another row"))
+                found.append(
+                    Finding(
+                        f"parameter {name}",
+                        f"given by {given.count(name)} networks",
+                        "name it in the outputs of exactly one row, or put '*' in one",
+                    )
+                )
+        found += [
+            Finding(
+                f"parameter {name}",
+                f"varies {self.parameters[name].varies}, but net {net.name!r} is {net.kind}",
+                "move it to another row",
+            )
+            for net in self.networks
+            for name in self.gives[net.name]
+            if (self.parameters[name].varies == "static") != (net.kind == "static")
+        ]
         return found
 
     @cached_property
     def layout(self) -> dict[str, Weight]:
         """Every weight by name, without the fold axis, in order."""
         static = next(net for net in self.networks if net.kind == "static")
-        weights = {f"global.{p.name}": Weight((), 0.0, p.start) for p in self.parameters.values() if p.varies == "global"}
+        weights = {
+            f"global.{p.name}": Weight((), 0.0, p.start) for p in self.parameters.values() if p.varies == "global"
+        }
         parts = MLP().weights(self.features, len(self.gives[static.name]), static.width or MLP.width)
         weights |= {f"{static.name}.{part}": w for part, w in parts.items()}
         for net in self.daily:
@@ -191,15 +220,22 @@ class HybridModel:
 
     def initial(self, generator: Generator) -> Tensor:
         """Fresh weights of one fold, (weight,), drawn as PyTorch draws them."""
-        return torch.cat([
-            w.start + w.bound * (2 * torch.rand(math.prod(w.shape), generator=generator) - 1) if w.bound else torch.full((1,), w.start)
-            for w in self.layout.values()
-        ])  # fmt: skip
+        return torch.cat(
+            [
+                w.start + w.bound * (2 * torch.rand(math.prod(w.shape), generator=generator) - 1)
+                if w.bound
+                else torch.full((1,), w.start)
+                for w in self.layout.values()
+            ]
+        )
 
     def unpack(self, weights: Tensor) -> dict[str, Tensor]:
         """Name the weights of a (fold, weight) matrix."""
         pieces = weights.split([math.prod(w.shape) for w in self.layout.values()], -1)
-        return {name: piece.unflatten(-1, w.shape) if w.shape else piece for (name, w), piece in zip(self.layout.items(), pieces, strict=True)}
+        return {
+            name: piece.unflatten(-1, w.shape) if w.shape else piece
+            for (name, w), piece in zip(self.layout.items(), pieces, strict=True)
+        }
 
     def pack(self, named: Mapping[str, Tensor]) -> Tensor:
         """Weights of one fold (weight,) from named ones without a fold axis."""
@@ -216,7 +252,10 @@ class HybridModel:
             Only its shape, type and device count.
         """
         zero = torch.zeros_like(cells)
-        return Carry(State(zero, zero, zero, zero, torch.full_like(cells, FIRST_NPP)), tuple(KINDS[n.kind].memory(cells, self._width(n)) for n in self.daily))
+        return Carry(
+            State(zero, zero, zero, zero, torch.full_like(cells, FIRST_NPP)),
+            tuple(KINDS[n.kind].memory(cells, self._width(n)) for n in self.daily),
+        )
 
     def run(
         self,
@@ -249,12 +288,11 @@ class HybridModel:
             (fold, cell, time) for what is daily, (fold, cell) for static and (fold,) for global parameters.
         """
         named = self.unpack(weights)
-        fixed, embedding = self.fixed(named, (static - scaling.static_mean.unsqueeze(1)) / scaling.static_std.unsqueeze(1))
+        fixed, embedding = self.fixed(
+            named, (static - scaling.static_mean.unsqueeze(1)) / scaling.static_std.unsqueeze(1)
+        )
         standard = (forcing - scaling.forcing_mean[:, None, None]) / scaling.forcing_std[:, None, None]
-        ready = []
-        for net in self.daily:
-            own = {name.removeprefix(f"{net.name}."): w for name, w in named.items() if name.startswith(f"{net.name}.")}
-            ready.append(KINDS[net.kind].ready(own, net, embedding))
+        ready = [KINDS[net.kind].ready(of(net, named), net, embedding) for net in self.daily]
         columns = [standard.new_tensor(net.forcing, dtype=torch.long) for net in self.daily]
         wants_residuals = not set(names).isdisjoint(Residuals._fields)
 
@@ -279,7 +317,14 @@ class HybridModel:
 
         carry = self.start(forcing[:, :, 0, 0]) if carry is None else carry
         carry, outputs = walk(day, (fixed, ready), carry, (forcing, standard), [n for n in names if n not in fixed])
-        return carry, {n: outputs[n] if n in outputs else fixed[n].squeeze(-1) if self.parameters[n].varies == "global" else fixed[n] for n in names}
+        return carry, {
+            n: outputs[n]
+            if n in outputs
+            else fixed[n].squeeze(-1)
+            if self.parameters[n].varies == "global"
+            else fixed[n]
+            for n in names
+        }
 
     def spun_up(self, weights: Tensor, forcing: Tensor, static: Tensor, scaling: Scaling, spinup: SpinUp) -> Carry:
         """Walk a period over and over, without gradients, to find a start in balance with it.
@@ -299,7 +344,9 @@ class HybridModel:
             for _ in range(spinup.passes):
                 before = carry
                 carry, _ = self.run(weights, forcing, static, scaling, (), before)
-                moved = max(float((new - old).abs().max()) for new, old in zip(carry.state[:3], before.state[:3], strict=True))
+                moved = max(
+                    float((new - old).abs().max()) for new, old in zip(carry.state[:3], before.state[:3], strict=True)
+                )
                 if spinup.drift is not None and moved <= spinup.drift:
                     break
         return carry
@@ -320,10 +367,13 @@ class HybridModel:
         embedding : Tensor, (fold, cell, 12)
         """
         net = next(net for net in self.networks if net.kind == "static")
-        own = {name.removeprefix(f"{net.name}."): w for name, w in named.items() if name.startswith(f"{net.name}.")}
-        embedding, raw = MLP().static(own, static)
+        embedding, raw = MLP().static(of(net, named), static)
         fixed = {name: self.bounded(name, x) for name, x in zip(self.gives[net.name], raw.unbind(-1), strict=True)}
-        constants = {p.name: self.bounded(p.name, named[f"global.{p.name}"]) for p in self.parameters.values() if p.varies == "global"}
+        constants = {
+            p.name: self.bounded(p.name, named[f"global.{p.name}"])
+            for p in self.parameters.values()
+            if p.varies == "global"
+        }
         return fixed | constants, embedding
 
     def bounded(self, name: str, raw: Tensor) -> Tensor:
@@ -335,3 +385,8 @@ class HybridModel:
             return p.lower + softplus(raw) if p.lower else softplus(raw)
         unit = torch.sigmoid(raw)
         return unit if (p.lower, p.upper) == (0.0, 1.0) else p.lower + (p.upper - p.lower) * unit
+
+
+def of(net: Net, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a net, without its name."""
+    return {name.removeprefix(f"{net.name}."): w for name, w in named.items() if name.startswith(f"{net.name}.")}

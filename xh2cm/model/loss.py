@@ -127,7 +127,9 @@ def paired_monthly(predicted: Tensor, truth: Truth, batch: Compared) -> Paired:
         valid = (truth.values.isfinite() & batch.allowed).to(predicted.dtype)
         count = bins(valid, batch.month, number)
         observed = ratio(bins(truth.values.nan_to_num() * valid, batch.month, number), count)
-        return Paired(ratio(bins(predicted * valid, batch.month, number), count), observed, count > 0, count > 0, batch.of_year)
+        return Paired(
+            ratio(bins(predicted * valid, batch.month, number), count), observed, count > 0, count > 0, batch.of_year
+        )
     count = bins(batch.allowed.to(predicted.dtype), batch.month, number)
     in_axis = truth.axis & (count == batch.month_days)
     mean = ratio(bins(predicted * batch.allowed, batch.month, number), count)

@@ -28,7 +28,13 @@ __all__ = ["EMBEDDING", "KINDS", "PUBLISHED_NETWORKS", "STATE_INPUTS", "Net", "W
 EMBEDDING = 12
 """Numbers the static net hands to every daily net."""
 
-STATE_INPUTS: Mapping[str, float] = {"relative_soil_moisture": 1.0, "swe": 100.0, "groundwater": 200.0, "fapar": 1.0, "npp": 1.0}
+STATE_INPUTS: Mapping[str, float] = {
+    "relative_soil_moisture": 1.0,
+    "swe": 100.0,
+    "groundwater": 200.0,
+    "fapar": 1.0,
+    "npp": 1.0,
+}
 """What a net may see of the state at the end of yesterday, and what it is divided by."""
 
 Memory = tuple["Tensor", ...]
@@ -110,7 +116,7 @@ class Kind(Protocol):
         """Its weights by name."""
 
     def memory(self, cells: Tensor, width: int) -> Memory:
-        """What it remembers before the first day, (fold, cell, width) each, on the device and in the type of `cells`."""
+        """What it remembers before the first day, (fold, cell, width) each, of the type of `cells`."""
 
     def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
         """Weights made ready for a record."""
@@ -133,12 +139,16 @@ def affine(bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def first_layer(weight: Tensor, bias: Tensor, net: Net, embedding: Tensor) -> tuple[Tensor, Tensor]:
     """Split a first layer into its constant of the record and the matrix for what changes daily."""
     static = net.columns("static")
-    constant = torch.baddbmm(bias.unsqueeze(1), embedding, weight[:, :, static].mT) if static else bias.unsqueeze(1).expand(-1, embedding.shape[1], -1)
+    constant = (
+        torch.baddbmm(bias.unsqueeze(1), embedding, weight[:, :, static].mT)
+        if static
+        else bias.unsqueeze(1).expand(-1, embedding.shape[1], -1)
+    )
     return constant, weight[:, :, net.columns("forcing") + net.columns("state")].mT
 
 
 class Gates(torch.autograd.Function):
-    """What an LSTM cell does with its gates, with the gradient written out: half the operations autograd would record."""
+    """What an LSTM cell does with its gates, with the gradient written out to halve autograd's operations."""
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,7 +184,14 @@ class LSTM:
         ih, bias_ih = linear(4 * width, inputs, bound)
         hh, bias_hh = linear(4 * width, width, bound)
         head, bias = linear(outputs, width)
-        return {"weight_ih": ih, "weight_hh": hh, "bias_ih": bias_ih, "bias_hh": bias_hh, "head.weight": head, "head.bias": bias}
+        return {
+            "weight_ih": ih,
+            "weight_hh": hh,
+            "bias_ih": bias_ih,
+            "bias_hh": bias_hh,
+            "head.weight": head,
+            "head.bias": bias,
+        }
 
     def memory(self, cells: Tensor, width: int) -> Memory:
         """Hidden and cell state, all zero."""
@@ -184,13 +201,17 @@ class LSTM:
     def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
         """Weights made ready for a record."""
         constant, matrix = first_layer(weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"], net, embedding)
-        return Ready(constant, torch.cat([matrix, weights["weight_hh"].mT], 1), affine(weights["head.bias"], weights["head.weight"]))
+        return Ready(
+            constant,
+            torch.cat([matrix, weights["weight_hh"].mT], 1),
+            affine(weights["head.bias"], weights["head.weight"]),
+        )
 
     def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
         """Raw outputs of today and the memory for tomorrow."""
         hidden, cell = memory
         gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
-        hidden, cell = Gates.apply(gates, cell)
+        hidden, cell = Gates.apply(gates, cell)  # type: ignore[no-untyped-call]
         return torch.baddbmm(ready.rest[0], hidden, ready.rest[1]), (hidden, cell)
 
 
@@ -201,8 +222,16 @@ class MLP:
 
     def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
         """Its weights by name."""
-        layers = {"hidden": linear(width, inputs), "embedding": linear(EMBEDDING, width), "head": linear(outputs, EMBEDDING)}
-        return {f"{layer}.{part}": w for layer, pair in layers.items() for part, w in zip(("weight", "bias"), pair, strict=True)}
+        layers = {
+            "hidden": linear(width, inputs),
+            "embedding": linear(EMBEDDING, width),
+            "head": linear(outputs, EMBEDDING),
+        }
+        return {
+            f"{layer}.{part}": w
+            for layer, pair in layers.items()
+            for part, w in zip(("weight", "bias"), pair, strict=True)
+        }
 
     def memory(self, cells: Tensor, width: int) -> Memory:
         """Nothing."""
@@ -238,16 +267,28 @@ KINDS: dict[str, Kind] = {"lstm": LSTM(), "mlp": MLP()}
 PUBLISHED_NETWORKS: tuple[Net, ...] = (
     Net("static", "static", (), ("soil_capacity", "interception_capacity")),
     Net(
-        "partition", "lstm",
+        "partition",
+        "lstm",
         ("net_radiation", "precipitation", "relative_soil_moisture", "swe", "groundwater", "fapar", "static"),
         ("snow_melt_rate", "soil_recharge_fraction", "groundwater_recharge_fraction", "*"),
     ),
-    Net("water_use", "mlp", ("net_radiation", "vpd", "relative_soil_moisture", "static"), ("wue", "transpiration_fraction")),
     Net(
-        "productivity", "lstm",
+        "water_use",
+        "mlp",
+        ("net_radiation", "vpd", "relative_soil_moisture", "static"),
+        ("wue", "transpiration_fraction"),
+    ),
+    Net(
+        "productivity",
+        "lstm",
         ("net_radiation", "air_temperature", "vpd", "co2", "relative_soil_moisture", "fapar", "npp", "static"),
         ("cue", "fapar"),
     ),
-    Net("respiration", "lstm", ("net_radiation", "precipitation", "npp", "fapar", "static"), ("basal_respiration", "soil_evaporation_fraction")),
-)  # fmt: skip
+    Net(
+        "respiration",
+        "lstm",
+        ("net_radiation", "precipitation", "npp", "fapar", "static"),
+        ("basal_respiration", "soil_evaporation_fraction"),
+    ),
+)
 """The published model: a static net and four daily ones."""

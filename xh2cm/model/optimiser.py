@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AdamW"]
 
+FIRST, SECOND = 0.9, 0.999
+"""Memory of the gradient and of its square."""
+
+EPSILON = 1e-8
+DECAY = 0.01
+
 
 class AdamW(NamedTuple):
     """Weights of all folds and what the optimiser remembers of them.
@@ -27,14 +33,15 @@ class AdamW(NamedTuple):
     square: Tensor  # (fold, weight)
     steps: Tensor  # (fold,)
 
-    BETAS = (0.9, 0.999)
-    EPSILON = 1e-8
-    DECAY = 0.01
-
     @classmethod
     def fresh(cls, weights: Tensor) -> AdamW:
         """Before the first step."""
-        return cls(weights.clone(), torch.zeros_like(weights), torch.zeros_like(weights), weights.new_zeros(len(weights), dtype=torch.float64))
+        return cls(
+            weights.clone(),
+            torch.zeros_like(weights),
+            torch.zeros_like(weights),
+            weights.new_zeros(len(weights), dtype=torch.float64),
+        )
 
     def step(self, gradient: Tensor, rate: Tensor | float, folds: Tensor) -> None:
         """Move the weights of some folds, in place.
@@ -47,14 +54,13 @@ class AdamW(NamedTuple):
         folds : Tensor of bool, (fold,)
             Those that take the step.
         """
-        first, second = self.BETAS
         at = folds.nonzero().squeeze(1)
         g, steps = gradient[at], self.steps[at] + 1
-        mean = torch.lerp(self.mean[at], g, 1 - first)
-        square = self.square[at] * second + (1 - second) * g * g
+        mean = torch.lerp(self.mean[at], g, 1 - FIRST)
+        square = self.square[at] * SECOND + (1 - SECOND) * g * g
         rate = torch.as_tensor(rate, dtype=torch.float64, device=g.device).expand(len(folds))[at]
-        size = (rate / (1 - first**steps)).to(g.dtype).unsqueeze(1)
-        root = (1 - second**steps).sqrt().to(g.dtype).unsqueeze(1)
-        decayed = self.weights[at] * (1 - rate * self.DECAY).to(g.dtype).unsqueeze(1)
-        self.weights[at] = decayed - size * mean / (square.sqrt() / root + self.EPSILON)
+        size = (rate / (1 - FIRST**steps)).to(g.dtype).unsqueeze(1)
+        root = (1 - SECOND**steps).sqrt().to(g.dtype).unsqueeze(1)
+        decayed = self.weights[at] * (1 - rate * DECAY).to(g.dtype).unsqueeze(1)
+        self.weights[at] = decayed - size * mean / (square.sqrt() / root + EPSILON)
         self.mean[at], self.square[at], self.steps[at] = mean, square, steps

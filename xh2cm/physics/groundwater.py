@@ -23,7 +23,14 @@ class LinearGroundwater:
     """
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("baseflow_coefficient", "fraction of groundwater released a day", "d-1", upper=1.0, varies="global", start=-6.0),
+        Parameter(
+            "baseflow_coefficient",
+            "fraction of groundwater released a day",
+            "d-1",
+            upper=1.0,
+            varies="global",
+            start=-6.0,
+        ),
     )
 
     def __call__(self, groundwater: Tensor, baseflow_coefficient: Tensor) -> Tensor:

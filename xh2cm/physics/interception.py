@@ -30,7 +30,9 @@ class CanopyInterception:
         Parameter("interception_capacity", "rain a full canopy can hold on a day", "kg m-2 d-1", varies="static"),
     )
 
-    def __call__(self, rainfall: Tensor, available_energy: Tensor, fapar: Tensor, interception_capacity: Tensor) -> Tensor:
+    def __call__(
+        self, rainfall: Tensor, available_energy: Tensor, fapar: Tensor, interception_capacity: Tensor
+    ) -> Tensor:
         """Evaporation of intercepted rain.
 
         Parameters

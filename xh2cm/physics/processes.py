@@ -120,7 +120,9 @@ class Processes:
     def calls(self) -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
         """For each slot, and for the energy limit, what to call and with which names."""
         called = {slot: getattr(self, slot) for slot in SLOTS} | {"limit": getattr(self.evaporation, "limit", None)}
-        return {name: (call, tuple(inspect.signature(call).parameters)) for name, call in called.items() if call is not None}
+        return {
+            name: (call, tuple(inspect.signature(call).parameters)) for name, call in called.items() if call is not None
+        }
 
     def _clashes(self) -> list[Finding]:
         declared: dict[str, tuple[str, Parameter]] = {p.name: ("the land itself", p) for p in SHARED_PARAMETERS}
@@ -130,33 +132,36 @@ class Processes:
                 owner, first = declared.setdefault(p.name, (slot, p))
                 if first != p:
                     findings.append(
-                        Finding(f"{slot}.{p.name}", f"declared differently by {owner}: {first} and {p}", "rename one, or declare both alike")
+                        Finding(
+                            f"{slot}.{p.name}",
+                            f"declared differently by {owner}: {first} and {p}",
+                            "rename one, or declare both alike",
+                        )
                     )
         return findings
 
     def _unknown(self) -> list[Finding]:
         known = {*State._fields, *Forcing._fields, "temperature", *(p.name for p in SHARED_PARAMETERS)}
         findings = []
-        if not hasattr(self.evaporation, "limit"):
-            findings.append(
-                Finding("evaporation", f"{type(self.evaporation).__name__} has no method `limit`",
-                        "add `def limit(self, net_radiation)` returning the water the day's energy could evaporate, kg m-2 d-1")
-            )
-        for slot, given in SLOTS.items():
-            known.update(BOOKED.get(slot, ()))
-            own = {p.name for p in getattr(self, slot).parameters}
-            asks = [(slot, self.calls[slot][1])]
-            if slot == "interception" and "limit" in self.calls:  # the energy limit is the evaporation's, asked before interception
-                asks.append(("evaporation.limit", self.calls["limit"][1]))
-            for who, names in asks:
-                mine = own | {p.name for p in self.evaporation.parameters} if who == "evaporation.limit" else own
-                for name in names:
-                    if name not in known | mine:
-                        near = difflib.get_close_matches(name, known | mine, n=1)
-                        hint = f"did you mean {near[0]!r}? " if near else ""
-                        findings.append(
-                            Finding(f"{who}({name})", f"{type(getattr(self, who.split('.')[0])).__name__} asks for {name!r}, which is not known then",
-                                    f"{hint}declare it in `parameters`, or ask for one of {', '.join(sorted(known | mine))}")
-                        )
-            known.update(given)
+        for turn in (
+            "snow",
+            "limit",
+            *list(SLOTS)[1:],
+        ):  # the energy limit is the evaporation's, asked before interception
+            known.update(BOOKED.get(turn, ()))
+            process = self.evaporation if turn == "limit" else getattr(self, turn)
+            kind, own = type(process).__name__, known | {p.name for p in process.parameters}
+            if turn not in self.calls:
+                remedy = "add `def limit(self, net_radiation)`: water the energy of the day could evaporate, kg m-2 d-1"
+                findings.append(Finding("evaporation", f"{kind} has no method `limit`", remedy))
+                continue
+            for name in self.calls[turn][1]:
+                if name not in own:
+                    near = difflib.get_close_matches(name, own, n=1)
+                    hint = f"did you mean {near[0]!r}? " if near else ""
+                    remedy = f"{hint}declare it in `parameters`, or ask for one of {', '.join(sorted(own))}"
+                    findings.append(
+                        Finding(f"{turn}({name})", f"{kind} asks for {name!r}, which is not known then", remedy)
+                    )
+            known.update(SLOTS.get(turn, ()))
         return findings

@@ -27,7 +27,15 @@ class Q10Respiration:
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("cue", "carbon-use efficiency, NPP / GPP", "1", upper=1.0),
         Parameter("basal_respiration", "heterotrophic respiration at 15 degC", "g m-2 d-1"),
-        Parameter("q10", "increase of heterotrophic respiration per 10 K", "1", lower=1.0, upper=10.0, varies="global", start=-3.0),
+        Parameter(
+            "q10",
+            "increase of heterotrophic respiration per 10 K",
+            "1",
+            lower=1.0,
+            upper=10.0,
+            varies="global",
+            start=-3.0,
+        ),
     )
 
     def __call__(

@@ -23,7 +23,9 @@ class FractionalRunoff:
     """
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("groundwater_recharge_fraction", "fraction of excess water that recharges groundwater", "1", upper=1.0),
+        Parameter(
+            "groundwater_recharge_fraction", "fraction of excess water that recharges groundwater", "1", upper=1.0
+        ),
     )
 
     def __call__(self, excess_water: Tensor, groundwater_recharge_fraction: Tensor) -> Tensor:

@@ -33,7 +33,12 @@ class DegreeDaySnow:
     )
 
     def __call__(
-        self, swe: Tensor, precipitation: Tensor, temperature: Tensor, snow_melt_rate: Tensor, snowfall_correction: Tensor
+        self,
+        swe: Tensor,
+        precipitation: Tensor,
+        temperature: Tensor,
+        snow_melt_rate: Tensor,
+        snowfall_correction: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Snowfall, rainfall and melt of a day.
 

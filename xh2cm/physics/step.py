@@ -17,7 +17,9 @@ __all__ = ["residuals", "step"]
 FREEZING = 273.15
 
 
-def step(processes: Processes, state: State, forcing: Forcing, parameters: Mapping[str, Tensor]) -> tuple[State, Fluxes]:
+def step(
+    processes: Processes, state: State, forcing: Forcing, parameters: Mapping[str, Tensor]
+) -> tuple[State, Fluxes]:
     """Walk the land through one day.
 
     Every flux a process returns leaves one storage and enters another here, so water closes whatever the processes
@@ -116,7 +118,11 @@ def residuals(before: State, after: State, fluxes: Fluxes) -> Residuals:
     -------
     Residuals of Tensor, (fold, cell)
     """
-    change = (after.swe - before.swe) + (after.soil_moisture - before.soil_moisture) + (after.groundwater - before.groundwater)
+    change = (
+        (after.swe - before.swe)
+        + (after.soil_moisture - before.soil_moisture)
+        + (after.groundwater - before.groundwater)
+    )
     return Residuals(
         water_residual=fluxes.precipitation_corrected - fluxes.et - fluxes.runoff - change,
         carbon_residual=fluxes.nee + fluxes.gpp - fluxes.ra - fluxes.rh,

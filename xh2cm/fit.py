@@ -29,7 +29,7 @@ from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Comparison, Target
-from xh2cm.physics import Process, Processes
+from xh2cm.physics import Processes
 from xh2cm.train import Training, label_tensor, normalisation, train
 
 if TYPE_CHECKING:
@@ -173,10 +173,10 @@ class Fit:
         (folder / "fit.json").write_text(json.dumps(about, indent=1))
 
 
-def described(process: Process) -> dict[str, Any]:
+def described(process: Any) -> dict[str, Any]:
     """Name and settings of a process, as they are written down."""
-    named = [str(field.name) for field in dataclasses.fields(cast(Any, process))] if is_dataclass(process) else []
-    settings = {name: getattr(process, name) for name in named}
+    fields = dataclasses.fields(process) if is_dataclass(process) else ()
+    settings = {field.name: getattr(process, field.name) for field in fields}
     return {
         "name": type(process).__qualname__,
         "settings": settings,

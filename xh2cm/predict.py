@@ -56,23 +56,23 @@ class Runner:
             For each field (..., time) or (...), with a fold axis before the time for ``member="all"``; NaN where the
             mask is false.
         """
-        *forcing, static, mask, labels = np.broadcast_arrays(*arrays[:5])[:5], *arrays[5:]
-        daily = forcing[0]
-        land, days = mask.shape, daily[0].shape[-1]
-        folds = len(self.fit.folds)
-        kept = (folds,) if self.member == "all" else ()
-        results = [
-            np.full((mask.size, *kept, *((days,) if self.varies(f) else ())), np.nan, np.float32) for f in self.fields
-        ]
+        *forcing, static, mask, labels = arrays
+        land, days, folds = mask.shape, forcing[0].shape[-1], len(self.fit.folds)
+
+        def cells(array: np.ndarray) -> np.ndarray:
+            """One axis of cells; an array on time or features alone is the same for all."""
+            return np.broadcast_to(array, (*land, array.shape[-1])).reshape(mask.size, -1)
+
+        *flat, features, label = (cells(array) for array in (*forcing, static, labels))
         index = np.flatnonzero(mask.reshape(-1))
-        flat = [np.broadcast_to(x, (*land, days)).reshape(-1, days) for x in daily]
-        features = np.broadcast_to(static, (*land, static.shape[-1])).reshape(mask.size, -1)
-        label = np.broadcast_to(labels, (*land, labels.shape[-1])).reshape(mask.size, -1)
+        kept = (folds,) if self.member == "all" else ()
+        shapes = [(mask.size, *kept, *((days,) if self.varies(field) else ())) for field in self.fields]
+        results = [np.full(shape, np.nan, np.float32) for shape in shapes]
         for at in range(0, len(index), self.batch):
             some = index[at : at + self.batch]
             for rows, positions in self.groups(label[some]):
                 chosen = some[positions]
-                found = self.run(rows, np.stack([x[chosen] for x in flat], -1), features[chosen])
+                found = self.run(rows, np.stack([x[chosen] for x in flat], -1), features[chosen, : len(self.fit.features)])
                 for result, values in zip(results, found, strict=True):
                     result[chosen] = self.reduced(values, label[chosen])
         whole = tuple(r.reshape(*land, *r.shape[1:]) for r in results)

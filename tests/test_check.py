@@ -777,3 +777,12 @@ def test_reanalysis_in_chunks(shared: Callable[[str], Path]) -> None:
 def test_carbon_dioxide_alone_lacks_the_rest(shared: Callable[[str], Path]) -> None:
     findings = findings_of(xr.open_dataset(shared("data/co2_mauna_loa_daily.nc")))
     assert {finding.variable for finding in findings} == {*FORCING} - {"co2"}
+
+
+def test_a_wrong_unit_of_rain_hides_no_absent_temperature():
+    rain = xr.DataArray(
+        np.ones((3, 2)), dims=("time", "site"), attrs={"units": "in"}, coords={"time": pd.date_range("2001", periods=3)}
+    )
+    with pytest.raises(InputError) as error:
+        check(xr.Dataset({"prcp": rain}))
+    assert {"prcp", "air_temperature", "vpd", "net_radiation", "co2"} <= {f.variable for f in error.value.findings}

@@ -38,7 +38,7 @@ def test_all_public_names_are_there():
 
 def test_the_readme_code_runs(tmp_path):
     """Python blocks of the README, one after another, on the twin where they open a store of the reader's."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     code = "\n".join(blocks)
     result = subprocess.run(

@@ -267,6 +267,9 @@ def test_a_fit_is_not_overwritten_unasked(small_fit, tmp_path):
     with pytest.raises(StoreError, match="exists: give another path, or overwrite=True"):
         small_fit.save(tmp_path / "fit")
     small_fit.save(tmp_path / "fit", overwrite=True)
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "fit").stat().st_mode == (tmp_path / "plain").stat().st_mode  # others may read it as any folder
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fit", "plain"]  # nothing half-written is left
     (tmp_path / "other").mkdir()
     with pytest.raises(StoreError, match="exists"):
         small_fit.save(tmp_path / "other", overwrite=True)  # no fit: not ours to replace

@@ -10,7 +10,7 @@ import xarray as xr
 import xh2cm
 from xh2cm.errors import FitError, InputError, StoreError
 from xh2cm.model import SpinUp
-from xh2cm.predict import DEFAULT_VARIABLES
+from xh2cm.predict import DEFAULT_VARIABLES, predict_dataset
 from xh2cm.variables import FORCING, OUTPUTS
 
 FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
@@ -72,9 +72,9 @@ def test_the_published_store_and_checkpoint_predict_what_the_published_code_pred
 
 def test_dask_in_lazy_out_and_the_same_numbers(short, fit):
     lazy = short.chunk(lat=1, lon=2)
-    lazy.h2cm.predict(fit)  # reads the forcing once, to check it
+    checked = lazy.h2cm.check(targets=[]).dataset  # reads the forcing once
     with dask.config.set(scheduler=never):
-        out = lazy.h2cm.predict(fit, variables=["ET", "TWS", "q10", "soil_capacity"], member="held-out")
+        out = predict_dataset(checked, fit, variables=["ET", "TWS", "q10", "soil_capacity"], member="held-out")
     assert out["ET"].chunks is not None
     xr.testing.assert_equal(
         out.compute(scheduler="synchronous"),
@@ -296,3 +296,18 @@ def test_a_published_checkpoint_needs_stored_statistics(shared, short):
     many = xr.concat([short["elevation"]] * 30, "feature").rename("static")
     with pytest.raises(InputError, match="has no attributes `mean` and `std`"):
         short[list(FORCING)].assign(static=many).h2cm.predict(fit)
+
+
+def test_what_changes_in_a_dataset_is_seen(short, fit):
+    ds = short.copy()
+    before = ds.h2cm.predict(fit)
+    ds["precipitation"] = (2 * ds["precipitation"]).assign_attrs(ds["precipitation"].attrs)
+    assert not ds.h2cm.predict(fit).equals(before)
+
+
+def test_a_store_can_be_replaced_by_what_is_computed_from_it(short, fit, tmp_path):
+    store = short.h2cm.to_zarr(tmp_path / "store.zarr")
+    expected = xr.open_zarr(store).h2cm.predict(fit).compute()
+    xr.open_zarr(store).h2cm.predict(fit).h2cm.to_zarr(store, overwrite=True)
+    xr.testing.assert_equal(xr.open_zarr(store).compute(), expected)
+    assert [p.name for p in tmp_path.iterdir()] == ["store.zarr"]  # nothing half-written is left

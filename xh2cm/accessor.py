@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xh2cm.data.cells import Cells
     from xh2cm.data.report import Report
     from xh2cm.fit import Fit
+    from xh2cm.loop.lanes import Loop
     from xh2cm.model import Net, SpinUp
     from xh2cm.physics import Processes
 
@@ -43,7 +44,6 @@ class H2CMAccessor:
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self._dataset = dataset
-        self._reports: dict[str, Report] = {}
         self._fit: Fit | None = None
 
     def __dir__(self) -> list[str]:
@@ -60,11 +60,9 @@ class H2CMAccessor:
         missing: Literal["drop", "raise"] = "drop",
     ) -> Report:
         """Find, convert and derive what the model needs, and report on it; see `xh2cm.check`."""
-        asked = {"names": names, "units": units, "targets": targets, "static": static, "mask": mask}
-        key = repr((missing, {**asked, "mask": id(mask) if isinstance(mask, xr.DataArray) else mask}))
-        if key not in self._reports:  # checking reads every forcing once: once is enough
-            self._reports[key] = check(self._dataset, missing=missing, **asked)  # type: ignore[arg-type]
-        return self._reports[key]
+        return check(
+            self._dataset, names=names, units=units, targets=targets, static=static, mask=mask, missing=missing
+        )
 
     def to_tensors(
         self,
@@ -127,6 +125,7 @@ class H2CMAccessor:
         normalise: Literal["training", "stored"] = "training",
         seed: int = 0,
         device: str | torch.device | None = None,
+        loop: Loop = "auto",
         progress: bool = True,
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
@@ -160,6 +159,9 @@ class H2CMAccessor:
             By each fold's own training cells, or by the attributes ``mean`` and ``std`` of the variables.
         device : str or torch.device, optional
             The best there is if not given.
+        loop : {"auto", "plain", "fast"}
+            How days are walked: readably, or compiled for this model and processor; ``"auto"`` compiles where that is
+            possible and pays. The numbers are the same but for rounding.
         progress : bool
         names, units, static, mask, missing
             See `check`.
@@ -210,6 +212,7 @@ class H2CMAccessor:
                 seed=seed,
             ),
             device=device,
+            loop=loop,
             progress=progress,
         )
         return self._fit
@@ -222,6 +225,7 @@ class H2CMAccessor:
         member: Literal["mean", "all", "held-out"] | int = "mean",
         spinup: int | SpinUp | None = None,
         device: str | torch.device | None = None,
+        loop: Loop = "auto",
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
         static: Sequence[str] | None = None,
@@ -241,6 +245,8 @@ class H2CMAccessor:
         spinup : int or SpinUp, optional
             As in training if not given.
         device : str or torch.device, optional
+        loop : {"auto", "plain", "fast"}
+            As in `fit`.
         names, units, static, mask, missing
             See `check`.
 
@@ -269,7 +275,9 @@ class H2CMAccessor:
             static = fit.features
         report = self.check(names=names, units=units, targets=[], static=static, mask=mask, missing=missing)
         start = SpinUp(spinup) if isinstance(spinup, int) else spinup
-        return predict_dataset(report.dataset, fit, variables=variables, member=member, spinup=start, device=device)
+        return predict_dataset(
+            report.dataset, fit, variables=variables, member=member, spinup=start, device=device, loop=loop
+        )
 
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the dataset to a new Zarr store, chunk by chunk; see `xh2cm.predict.write_zarr`."""

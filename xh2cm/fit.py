@@ -27,10 +27,12 @@ from xh2cm.data.cells import to_device, to_tensors
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
+from xh2cm.loop.lanes import Loop
 from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Comparison, Target
 from xh2cm.physics import Processes
 from xh2cm.train import Training, label_tensor, normalisation, train
+from xh2cm.variables import TARGETS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +102,7 @@ class Fit:
             lines.append(
                 f"  epochs       {loss.sizes['epoch']}, skipped steps {int(self.losses['skipped_steps'].sum())}"
             )
-            lines.append(f"  targets      {', '.join(str(t) for t in loss['target'].values if t != 'total')}")
+            lines.append(f"  targets      {', '.join(str(t) for t in loss['target'].values if t in TARGETS)}")
             for split in ("training", "validation"):
                 if split == "training" or bool(finite.any()):
                     value = total.sel(split=split).ffill("epoch").isel(epoch=-1)
@@ -140,14 +142,15 @@ class Fit:
             raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier fit")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            written = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            written = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) / target.name
             try:
+                written.mkdir()
                 self._write(written)
                 if target.exists():
                     shutil.rmtree(target)
                 written.rename(target)
             finally:
-                shutil.rmtree(written, ignore_errors=True)
+                shutil.rmtree(written.parent, ignore_errors=True)
         except OSError as error:
             raise StoreError(f"{target} cannot be written: {error}") from error
         return target
@@ -268,6 +271,7 @@ def fit_dataset(
     training: Training | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
+    loop: Loop = "auto",
 ) -> Fit:
     """Train a model on a checked dataset, all folds in one pass.
 
@@ -291,6 +295,8 @@ def fit_dataset(
     training : Training, optional
     device : str or torch.device, optional
     progress : bool
+    loop : {"auto", "plain", "fast"}
+        How days are walked; ``"auto"`` is compiled where that is possible and pays.
 
     Returns
     -------
@@ -313,7 +319,7 @@ def fit_dataset(
     chosen = list(only) if only is not None else known
     model = HybridModel(len(cells.features), processes or Processes(), tuple(networks), width)
     scales = normalisation(cells, label, chosen, rows, normalise)
-    done = train(cells, label, chosen, model, rows, scales, training, progress=progress)
+    done = train(cells, label, chosen, model, rows, scales, training, progress=progress, loop=loop)
     provenance = {
         "xh2cm": importlib.metadata.version("xh2cm"),
         "torch": torch.__version__,

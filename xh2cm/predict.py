@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.metadata
 import os
+import shutil
+import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +20,7 @@ import xarray as xr
 from xh2cm.data.cells import to_device
 from xh2cm.data.folds import TEST
 from xh2cm.errors import Finding, FitError, InputError, StoreError
+from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model import Scaling, SpinUp
 from xh2cm.variables import FORCING, Var
 
@@ -41,6 +46,7 @@ class Runner:
     device: str
     spinup: SpinUp
     batch: int
+    loop: Loop
 
     def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...] | np.ndarray:
         """Run a block.
@@ -72,7 +78,9 @@ class Runner:
             some = index[at : at + self.batch]
             for rows, positions in self.groups(label[some]):
                 chosen = some[positions]
-                found = self.run(rows, np.stack([x[chosen] for x in flat], -1), features[chosen, : len(self.fit.features)])
+                found = self.run(
+                    rows, np.stack([x[chosen] for x in flat], -1), features[chosen, : len(self.fit.features)]
+                )
                 for result, values in zip(results, found, strict=True):
                     result[chosen] = self.reduced(values, label[chosen])
         whole = tuple(r.reshape(*land, *r.shape[1:]) for r in results)
@@ -104,8 +112,8 @@ class Runner:
         s = torch.from_numpy(np.ascontiguousarray(static, dtype=np.float32)).to(device).expand(len(rows), -1, -1)
         with torch.no_grad():
             period = slice(0, self.spinup.days or x.shape[2])
-            carry = fit.model.spun_up(weights, x[:, :, period], s, scaling, self.spinup)
-            _, outputs = fit.model.run(weights, x, s, scaling, self.fields, carry)
+            carry = fit.model.spun_up(weights, x[:, :, period], s, scaling, self.spinup, self.loop)
+            _, outputs = fit.model.run(weights, x, s, scaling, self.fields, carry, self.loop)
         full = [
             outputs[f] if outputs[f].ndim > 1 else outputs[f].unsqueeze(1).expand(-1, x.shape[1]) for f in self.fields
         ]
@@ -174,6 +182,7 @@ def predict_dataset(
     spinup: SpinUp | None = None,
     device: str | torch.device | None = None,
     batch: int = 256,
+    loop: Loop = "auto",
 ) -> xr.Dataset:
     """Run a fit on a checked dataset.
 
@@ -192,6 +201,8 @@ def predict_dataset(
     device : str or torch.device, optional
     batch : int
         Cells run at once.
+    loop : {"auto", "plain", "fast"}
+        How days are walked; ``"auto"`` is compiled where that is possible and pays.
 
     Returns
     -------
@@ -226,6 +237,7 @@ def predict_dataset(
         str(to_device(device)),
         spinup or fit.spinup,
         batch,
+        paying(loop, 2 * dataset["mask"].size * dataset.sizes["time"] * len(fit.folds)),  # spin-up and record
     )
     whole = dataset[[*FORCING, "static", "mask"]]
     whole = whole.chunk({d: -1 for d in ("time", "feature") if d in whole.dims}) if whole.chunks else whole
@@ -298,7 +310,7 @@ def about(fit: Fit, member: Member) -> dict[str, Any]:
     return {
         "Conventions": "CF-1.11",
         "title": "Water and carbon fluxes of the land, H2CM hybrid model",
-        "source": f"xh2cm {fit.provenance.get('xh2cm', '')}, fit {fit.fingerprint}, member {member}",
+        "source": f"xh2cm {importlib.metadata.version('xh2cm')}, fit {fit.fingerprint}, member {member}",
         "references": "Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026",
     }
 
@@ -332,7 +344,21 @@ def write_zarr(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
         kept = ("units", "calendar", "dtype") if variable.dtype.kind in "mM" else ()
         variable.encoding = {key: value for key, value in variable.encoding.items() if key in kept}
     try:
-        fresh.to_zarr(target, mode="w" if overwrite else "w-")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        written = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) / target.name
+        try:
+            with (
+                warnings.catch_warnings()
+            ):  # Zarr 3 has not settled how to consolidate; who cannot read that does without
+                warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
+                fresh.to_zarr(written)
+            if (
+                target.exists()
+            ):  # only now: until the new store is whole the old one stays, also if it is being read from
+                shutil.rmtree(target)
+            written.rename(target)
+        finally:
+            shutil.rmtree(written.parent, ignore_errors=True)
     except OSError as error:
         raise StoreError(f"{target} cannot be written: {error}") from error
     return target

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from xh2cm.data.cells import Cells
 from xh2cm.errors import Finding, InputError
+from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model.hybrid import HybridModel, Scaling, SpinUp
 from xh2cm.model.loss import PRIORS, Compared, Prior, Target, Truth, losses
 from xh2cm.model.optimiser import AdamW
@@ -35,6 +36,9 @@ __all__ = ["Normalisation", "Training", "label_tensor", "normalisation", "train"
 log = logging.getLogger(__name__)
 
 Split = Literal["training", "validation"]
+
+SURE_EPOCHS = 10
+"""Epochs that a training will hardly end before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,6 +360,7 @@ def train(
     *,
     priors: Sequence[Prior] = PRIORS,
     progress: bool = True,
+    loop: Loop = "auto",
 ) -> Trained:
     """Train several folds in one pass.
 
@@ -374,6 +379,8 @@ def train(
     priors : sequence of Prior
     progress : bool
         Show epoch, loss, folds still training and the time left.
+    loop : {"auto", "plain", "fast"}
+        How days are walked; ``"auto"`` is compiled where that is possible and pays.
 
     Returns
     -------
@@ -382,7 +389,7 @@ def train(
     Raises
     ------
     InputError
-        If a fold has nothing to train on.
+        If a fold has nothing to train on, or the fast loop is asked for and there is none.
     """
     device = cells.forcing.device
     samples = Samples(cells, label, tuple(targets), training)
@@ -406,6 +413,8 @@ def train(
     if findings:
         raise InputError(findings)
 
+    drawn = sum(len(cell) for cell, _ in (*seen.values(), *held.values()))
+    loop = paying(loop, 2 * drawn * samples.length * min(training.epochs, SURE_EPOCHS))  # spin-up and window
     row = {k: i for i, k in enumerate(folds)}
     dice = {k: torch.Generator().manual_seed(training.seed * 1_000_003 + k) for k in folds}
     state = AdamW.fresh(torch.stack([model.initial(dice[k]) for k in folds]).to(device))
@@ -421,8 +430,8 @@ def train(
         rows = torch.tensor([row[k] for k in batch.folds.tolist()], device=device)
         scaling = Scaling(*(x[rows] for x in scales.scaling))
         spin, forcing, static = samples.inputs(batch)
-        carry = model.spun_up(weights.detach(), spin, static, scaling, training.spinup)
-        _, outputs = model.run(weights, forcing, static, scaling, fields, carry)
+        carry = model.spun_up(weights.detach(), spin, static, scaling, training.spinup, loop)
+        _, outputs = model.run(weights, forcing, static, scaling, fields, carry, loop)
         truths, compared = samples.truth(batch, split, {name: std[rows] for name, std in scales.targets.items()})
         return losses(targets, outputs, truths, compared, priors)
 

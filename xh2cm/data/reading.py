@@ -305,7 +305,7 @@ def read_forcing(source: Input, findings: list[Finding]) -> tuple[dict[str, xr.D
             derived[key].attrs = {**FORCING[key].attrs, "derivation": result.how}
             if key == "air_temperature":
                 given[key] = derived[key]
-        elif key not in DERIVATIONS or not broken:  # else what is broken may be all that lacks
+        elif key not in DERIVATIONS or not broken - {"precipitation", "co2"}:  # else the broken may be all that lacks
             findings.append(_absent(source, key))
     return {key: (given | derived)[key] for key in FORCING if key in given | derived}, sources
 

@@ -13,10 +13,10 @@ import torch
 from torch.nn.functional import softplus
 
 from xh2cm.errors import Finding, InputError
-from xh2cm.loop import walk
-from xh2cm.model.network import KINDS, MLP, PUBLISHED_NETWORKS, STATE_INPUTS, Net, Ready, Weight
+from xh2cm.loop.lanes import Loop, Part, Scheme, choose
+from xh2cm.model.network import EMBEDDING, KINDS, LSTM, MLP, PUBLISHED_NETWORKS, STATE_INPUTS, Net, Ready, Weight
 from xh2cm.physics import Processes, residuals, step
-from xh2cm.variables import FORCING, OUTPUTS, Forcing, Parameter, Residuals, State, Var
+from xh2cm.variables import FORCING, OUTPUTS, Fluxes, Forcing, Parameter, Residuals, State, Var
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -25,6 +25,9 @@ __all__ = ["Carry", "HybridModel", "Scaling", "SpinUp"]
 
 FIRST_NPP = 1.1738447874691162
 """NPP of the day before the first, gC m-2 d-1: a global mean (TRENDY v11, as the published model has it)."""
+
+COMPILED: Mapping[type, str] = {LSTM: "Lstm", MLP: "Mlp"}
+"""Kinds of nets that the fast loop knows, as it calls them."""
 
 
 class Scaling(NamedTuple):
@@ -265,6 +268,7 @@ class HybridModel:
         scaling: Scaling,
         names: Sequence[str] = (),
         carry: Carry | None = None,
+        loop: Loop = "plain",
     ) -> tuple[Carry, dict[str, Tensor]]:
         """Walk a record.
 
@@ -279,6 +283,8 @@ class HybridModel:
             What to record: any of `outputs`.
         carry : Carry, optional
             Where to start; bare land if not given.
+        loop : {"auto", "plain", "fast"}
+            Whether to walk readably or compiled; ``"auto"`` compiles where that is possible.
 
         Returns
         -------
@@ -286,6 +292,11 @@ class HybridModel:
             At the end of the record.
         outputs : dict of str to Tensor
             (fold, cell, time) for what is daily, (fold, cell) for static and (fold,) for global parameters.
+
+        Raises
+        ------
+        InputError
+            If the fast loop is asked for and there is none.
         """
         named = self.unpack(weights)
         fixed, embedding = self.fixed(
@@ -300,23 +311,24 @@ class HybridModel:
             shared: tuple[dict[str, Tensor], list[Ready]], before: Carry, today: tuple[Tensor, ...]
         ) -> tuple[Carry, dict[str, Tensor]]:
             (fixed, ready), state, (raw_forcing, seen) = shared, before.state, today
-            scaled = state._asdict() | {"relative_soil_moisture": state.soil_moisture / fixed["soil_capacity"]}
-            parameters = dict(fixed)
+            sight = self.sight(fixed, state)
+            raw: dict[str, Tensor] = {}
             memory = []
             for net, made, sees, old in zip(self.daily, ready, columns, before.memory, strict=True):
-                of_state = [scaled[n] / scale if (scale := STATE_INPUTS[n]) != 1 else scaled[n] for n in net.state]
+                of_state = [sight[n] for n in net.state]
                 features = [seen.index_select(-1, sees), *([torch.stack(of_state, -1)] if of_state else [])]
-                raw, new = KINDS[net.kind].day(made, features, old)
+                given, new = KINDS[net.kind].day(made, features, old)
                 memory.append(new)
-                parameters |= {n: self.bounded(n, x) for n, x in zip(self.gives[net.name], raw.unbind(-1), strict=True)}
-            after, fluxes = step(self.processes, state, Forcing(*raw_forcing.unbind(-1)), parameters)
-            outputs = parameters | fluxes._asdict() | after._asdict()
+                raw |= dict(zip(self.gives[net.name], given.unbind(-1), strict=True))
+            after, fluxes, outputs = self.land(fixed, state, Forcing(*raw_forcing.unbind(-1)), raw)
             if wants_residuals:
                 outputs |= residuals(state, after, fluxes)._asdict()
             return Carry(after, tuple(memory)), outputs
 
         carry = self.start(forcing[:, :, 0, 0]) if carry is None else carry
-        carry, outputs = walk(day, (fixed, ready), carry, (forcing, standard), [n for n in names if n not in fixed])
+        record = (forcing, standard)
+        walk = choose(loop, self.scheme, record)
+        carry, outputs = walk(day, (fixed, ready), carry, record, [n for n in names if n not in fixed])
         return carry, {
             n: outputs[n]
             if n in outputs
@@ -326,12 +338,65 @@ class HybridModel:
             for n in names
         }
 
-    def spun_up(self, weights: Tensor, forcing: Tensor, static: Tensor, scaling: Scaling, spinup: SpinUp) -> Carry:
+    def sight(self, fixed: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:
+        """What networks may see of the state, scaled, by name in `STATE_INPUTS`."""
+        found = state._asdict() | {"relative_soil_moisture": state.soil_moisture / fixed["soil_capacity"]}
+        return {n: found[n] / scale if scale != 1 else found[n] for n, scale in STATE_INPUTS.items()}
+
+    def land(
+        self, fixed: Mapping[str, Tensor], state: State, forcing: Forcing, raw: Mapping[str, Tensor]
+    ) -> tuple[State, Fluxes, dict[str, Tensor]]:
+        """What the land makes of the networks' raw numbers on a day: state after it, fluxes, and all to record."""
+        parameters = dict(fixed) | {n: self.bounded(n, x) for n, x in raw.items()}
+        after, fluxes = step(self.processes, state, forcing, parameters)
+        return after, fluxes, parameters | fluxes._asdict() | after._asdict()
+
+    @cached_property
+    def scheme(self) -> Scheme:
+        """What the fast loop is compiled from."""
+        (static,) = (net for net in self.networks if net.kind == "static")
+        fixed = [*self.gives[static.name], *(n for n, p in self.parameters.items() if p.varies == "global")]
+        raw = [n for net in self.daily for n in self.gives[net.name]]
+        outputs = tuple(n for n in self.outputs if n not in fixed)
+
+        def see(constants: Sequence[Tensor], state: Sequence[Tensor]) -> tuple[list[Tensor]]:
+            return (list(self.sight(dict(zip(fixed, constants, strict=True)), State(*state)).values()),)
+
+        def land(
+            constants: Sequence[Tensor], state: Sequence[Tensor], forcing: Sequence[Tensor], given: Sequence[Tensor]
+        ) -> tuple[list[Tensor], list[Tensor]]:
+            before, named = State(*state), dict(zip(fixed, constants, strict=True))
+            after, fluxes, found = self.land(named, before, Forcing(*forcing), dict(zip(raw, given, strict=True)))
+            found |= residuals(before, after, fluxes)._asdict()
+            return list(after), [found[n] for n in outputs]
+
+        parts = tuple(
+            Part(
+                COMPILED.get(type(KINDS[net.kind]), net.kind),
+                {"WIDTH": self._width(net), "INNER": EMBEDDING},
+                tuple(net.forcing),
+                tuple(list(STATE_INPUTS).index(n) for n in net.state),
+                len(self.gives[net.name]),
+            )
+            for net in self.daily
+        )
+        counts = len(fixed), len(State._fields), len(Forcing._fields), len(STATE_INPUTS)
+        return Scheme(parts, *counts, outputs, see, land)
+
+    def spun_up(
+        self,
+        weights: Tensor,
+        forcing: Tensor,
+        static: Tensor,
+        scaling: Scaling,
+        spinup: SpinUp,
+        loop: Loop = "plain",
+    ) -> Carry:
         """Walk a period over and over, without gradients, to find a start in balance with it.
 
         Parameters
         ----------
-        weights, forcing, static, scaling
+        weights, forcing, static, scaling, loop
             As for `run`.
         spinup : SpinUp
 
@@ -343,7 +408,7 @@ class HybridModel:
         with torch.no_grad():
             for _ in range(spinup.passes):
                 before = carry
-                carry, _ = self.run(weights, forcing, static, scaling, (), before)
+                carry, _ = self.run(weights, forcing, static, scaling, (), before, loop)
                 moved = max(
                     float((new - old).abs().max()) for new, old in zip(carry.state[:3], before.state[:3], strict=True)
                 )

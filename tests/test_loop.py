@@ -1,0 +1,397 @@
+"""The fast loop against the plain one: the same numbers, for any processes and networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+from xh2cm.errors import InputError
+from xh2cm.loop import build, lanes, trace
+from xh2cm.model import KINDS, PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
+from xh2cm.model.network import MLP
+from xh2cm.physics import Processes
+from xh2cm.variables import Parameter
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvedRunoff:
+    """A process that a user might bring: own parameters, a curve, a branch, a constant tensor."""
+
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("curve", "curvature", "1", lower=0.5, upper=3.0),
+        Parameter("steepness", "steepness", "1", lower=0.1, varies="global", start=1.0),
+    )
+
+    def __call__(self, excess_water, soil_moisture, soil_capacity, curve, steepness):
+        wet = (soil_moisture / soil_capacity).clamp(1e-3, 1.0)
+        share = torch.where(wet > torch.tensor(0.5), torch.tanh(steepness * wet**curve), wet.square() * torch.sqrt(wet))
+        return excess_water * share.clamp(max=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbourly(CurvedRunoff):
+    """What no lane can do: look at another cell."""
+
+    def __call__(self, excess_water, soil_moisture, soil_capacity, curve, steepness):
+        return excess_water * torch.sigmoid(curve * steepness + soil_moisture.mean() / soil_capacity.mean())
+
+
+class Odd(MLP):
+    """A kind of net that the fast loop does not know."""
+
+
+ODD_TABLE = (
+    PUBLISHED_NETWORKS[0],
+    Net("one", "lstm", ("precipitation", "swe", "npp", "static"), ("snow_melt_rate", "curve"), width=13),
+    Net("two", "mlp", ("relative_soil_moisture", "groundwater"), ("wue", "transpiration_fraction"), width=17),
+    Net("three", "lstm", ("net_radiation", "vpd"), ("cue",), width=3),
+    Net("four", "mlp", ("air_temperature", "static"), ("*",), width=9),
+)
+"""Widths that fill no register, nets without forcing, without state, without static features."""
+
+MODELS = {
+    "published": HybridModel(features=3, width=16),
+    "no static features": HybridModel(features=0, width=16),
+    "another physics and table": HybridModel(3, Processes(runoff=CurvedRunoff()), ODD_TABLE),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Compile anew in each run of the tests."""
+    try:
+        build.compiler()
+    except build.Unbuilt as reason:
+        pytest.skip(str(reason))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XH2CM_CACHE", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
+@pytest.fixture
+def forgetful(monkeypatch, tmp_path):
+    """As a fresh process with an empty cache."""
+    monkeypatch.setenv("XH2CM_CACHE", str(tmp_path))
+    for memory in (build.compiler, build.library, lanes.tell):
+        memory.cache_clear()
+    yield
+    for memory in (build.compiler, build.library, lanes.tell):
+        memory.cache_clear()
+
+
+def given(model, folds=2, cells=19, days=37, dtype=torch.float32):
+    dice = torch.Generator().manual_seed(1)
+    forcing = torch.rand(folds, cells, days, 5, generator=dice) * torch.tensor([200.0, 10, 30, 20, 50])
+    forcing += torch.tensor([-20.0, 0, 262, 0, 350])
+    mean, std = torch.tensor([[100.0, 5, 280, 10, 370]]), torch.tensor([[50.0, 3, 9, 5, 15]])
+    static = torch.randn(folds, cells, model.features, generator=dice)
+    ones = torch.ones(folds, model.features)
+    scaling = (mean.expand(folds, 5), std.expand(folds, 5), 0 * ones, ones)
+    weights = torch.stack([model.initial(torch.Generator().manual_seed(k)) for k in range(folds)])
+    return weights.to(dtype), forcing.to(dtype), static.to(dtype), Scaling(*(x.to(dtype) for x in scaling))
+
+
+def result(model, loop, dtype=torch.float32, inputs=None):
+    """Outputs and final carry, and a gradient that all of them enter."""
+    weights, *rest = given(model, dtype=dtype) if inputs is None else inputs
+    weights = weights.clone().requires_grad_()
+    names = list(model.outputs)
+    carry, outputs = model.run(weights, *rest, names, loop=loop)
+    parts = [*outputs.values(), *tree_leaves(carry)]
+    loss = sum((x * torch.linspace(0.5, 1.0, x.numel(), dtype=x.dtype).view_as(x)).square().mean() for x in parts)
+    return dict(outputs), tree_leaves(carry), model.unpack(torch.autograd.grad(loss, weights)[0])
+
+
+def same(found, expected, tolerance):
+    return not expected.numel() or (found - expected).abs().max() <= tolerance * expected.abs().max().clamp(min=1e-12)
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_the_fast_loop_gives_the_plain_ones_numbers(model):
+    outputs, carry, gradients = result(model, "plain", torch.float64)
+    fast_outputs, fast_carry, fast_gradients = result(model, "fast")
+    assert fast_outputs.keys() == outputs.keys()
+    for name, expected in outputs.items():
+        if name.endswith("residual"):
+            assert fast_outputs[name].abs().max() <= 1e-3
+        else:
+            assert same(fast_outputs[name], expected, 1e-5), name
+    assert all(same(x, y, 1e-5) for x, y in zip(fast_carry, carry, strict=True))
+    for name, expected in gradients.items():
+        assert same(fast_gradients[name], expected, 1e-4), name
+
+
+def test_the_published_model_at_its_own_size(shared):
+    from xh2cm.data.published import from_published
+
+    theirs = {k: torch.from_numpy(v) for k, v in np.load(shared("parity/model.npz")).items()}
+    model = HybridModel(features=30)
+    weights = model.pack(from_published({k[8:]: v for k, v in theirs.items() if k.startswith("weight0_")}))[None]
+    scaling = Scaling(*(theirs[f"stat_{k}"] for k in ("means_forcing", "stds_forcing", "means_static", "stds_static")))
+    inputs = theirs["forcing"][None], theirs["static"][None], scaling
+    carry = model.spun_up(weights, *inputs, SpinUp(), "fast")
+    weights.requires_grad_()
+    names = ["gpp", "nee", "et", "runoff", "tws", "swe", "fapar"]
+    found = {}
+    for loop in ("plain", "fast"):
+        _, outputs = model.run(weights, *inputs, names, carry, loop)
+        (gradient,) = torch.autograd.grad(
+            sum(x.square().mean() / x.square().mean().detach() for x in outputs.values()), weights
+        )
+        found[loop] = outputs, model.unpack(gradient)
+    for name in names:
+        assert same(found["fast"][0][name], found["plain"][0][name], 1e-5), name
+    for name, expected in found["plain"][1].items():
+        assert same(found["fast"][1][name], expected, 1e-4), name
+
+
+def test_what_is_carried_from_one_walk_to_the_next_carries_its_gradient():
+    model = MODELS["published"]
+    weights, forcing, static, scaling = given(model)
+    gradients = []
+    for loops in (("plain", "plain"), ("fast", "fast"), ("plain", "fast")):
+        w = weights.clone().requires_grad_()
+        carry, first = model.run(w, forcing[:, :, :20], static, scaling, ["gpp"], None, loops[0])
+        _, second = model.run(w, forcing[:, :, 20:], static, scaling, ["gpp", "tws"], carry, loops[1])
+        loss = second["tws"].mean() + first["gpp"].mean()
+        gradients.append(torch.autograd.grad(loss, w)[0])
+    for gradient in gradients[1:]:
+        assert same(gradient, gradients[0], 1e-4)
+
+
+def test_more_threads_give_the_same_bits(monkeypatch):
+    model = MODELS["published"]
+    inputs = given(model, cells=50)
+    found = []
+    for count in (1, 3, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
+        found.append(result(model, "fast", inputs=inputs))
+    for other in found[1:]:
+        for x, y in zip(tree_leaves(found[0]), tree_leaves(other), strict=True):
+            assert torch.equal(x, y)
+
+
+def test_without_gradients_nothing_is_kept_for_them():
+    model = MODELS["published"]
+    with torch.no_grad():
+        _, outputs = model.run(*given(model), ["gpp"], loop="fast")
+    assert not outputs["gpp"].requires_grad
+    assert torch.equal(outputs["gpp"], result(model, "fast")[0]["gpp"])
+
+
+def test_what_is_not_a_number_stays_so_in_its_cell():
+    model = MODELS["published"]
+    weights, forcing, static, scaling = given(model)
+    forcing = forcing.clone()
+    forcing[1, 4, 20, 0] = torch.nan
+    outputs, _, gradients = result(model, "fast", inputs=(weights, forcing, static, scaling))
+    expected, _, plain = result(model, "plain", inputs=(weights, forcing, static, scaling))
+    for name in ("gpp", "et", "tws"):
+        assert torch.equal(outputs[name].isnan(), expected[name].isnan())
+    assert outputs["gpp"].isnan().sum() == 17
+    for name, gradient in gradients.items():
+        assert torch.equal(gradient.isfinite(), plain[name].isfinite()), name
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_it_is_compiled_once(caplog):
+    caplog.set_level(logging.INFO, "xh2cm.loop")
+    first, second = HybridModel(0, width=2), HybridModel(5, width=2)  # features do not matter
+    assert not isinstance(first.scheme.built, str)
+    assert "compiled in" in caplog.text
+    caplog.clear()
+    build.library.cache_clear()
+    assert not isinstance(second.scheme.built, str)
+    assert caplog.text == ""
+    assert len(list(build.folder().iterdir())) == 1
+
+
+def hindered(model, caplog):
+    """What the fast loop says of a model it cannot walk, having walked it all the same."""
+    inputs = given(model, days=3)
+    with torch.no_grad():
+        _, expected = model.run(*inputs, ["gpp"], loop="plain")
+        for _ in range(2):
+            _, outputs = model.run(*inputs, ["gpp"], loop="auto")
+    assert torch.equal(outputs["gpp"], expected["gpp"])
+    assert len(caplog.records) == 1
+    with pytest.raises(InputError, match="there is no fast loop here") as refused, torch.no_grad():
+        model.run(*inputs, ["gpp"], loop="fast")
+    reason = caplog.records[0].getMessage().removeprefix("the plain loop is taken, there is no fast one here: ")
+    assert reason in str(refused.value)
+    return reason
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_no_compiler(caplog, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    assert "no C++ compiler" in hindered(HybridModel(3, width=2), caplog)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_compiler_that_fails(caplog, monkeypatch):
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-fno-such-thing"))
+    assert "failed" in hindered(HybridModel(3, width=2), caplog)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_cache_that_cannot_be_written(caplog, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XH2CM_CACHE", str(tmp_path / "file"))
+    assert "file" in hindered(HybridModel(3, width=2), caplog)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_physics_that_mixes_cells(caplog):
+    model = HybridModel(3, Processes(runoff=Neighbourly()), ODD_TABLE)
+    assert "mean" in hindered(model, caplog)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_an_odd_kind_of_net(caplog, monkeypatch):
+    monkeypatch.setitem(KINDS, "odd", Odd())
+    networks = tuple(dataclasses.replace(n, kind="odd") if n.kind == "mlp" else n for n in PUBLISHED_NETWORKS)
+    assert "odd" in hindered(HybridModel(3, networks=networks, width=2), caplog)
+
+
+def test_where_lanes_are_of_no_use_nothing_is_said(caplog):
+    model = MODELS["published"]
+    with torch.no_grad():
+        _, outputs = model.run(*given(model, days=3, dtype=torch.float64), ["gpp"], loop="auto")
+    assert outputs["gpp"].dtype == torch.float64
+    weights, forcing, *rest = given(model, days=3)
+    forcing.requires_grad_()
+    _, outputs = model.run(weights, forcing, *rest, ["gpp"], loop="auto")
+    assert torch.autograd.grad(outputs["gpp"].sum(), forcing)[0].abs().sum() > 0
+    assert not caplog.records
+    with pytest.raises(InputError, match="float64"):
+        model.run(*given(model, days=3, dtype=torch.float64), ["gpp"], loop="fast")
+    with pytest.raises(InputError, match="'quick' is unknown"):
+        model.run(*given(model, days=3), ["gpp"], loop="quick")
+
+
+# -- arithmetic: every operation that has a printed form, against torch -----------------------------------------------
+
+UNARY = {
+    "neg": torch.neg,
+    "exp": torch.exp,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "sigmoid": torch.sigmoid,
+    "softplus": torch.nn.functional.softplus,
+    "tanh": torch.tanh,
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "reciprocal": torch.reciprocal,
+    "square": torch.square,
+    "cube": lambda x: x**3,
+    "power": lambda x: x.abs() ** 0.7,
+    "base": lambda x: 2.0**x,
+    "leaky_relu": torch.nn.functional.leaky_relu,
+    "relu": torch.relu,
+    "clamp": lambda x: x.clamp(-0.5, 2.0),
+    "clamp_min": lambda x: x.clamp(min=0.1),
+    "sign": torch.sign,
+    "floor": torch.floor,
+    "round": torch.round,
+    "sin": torch.sin,
+    "erf": torch.erf,
+    "expm1": torch.expm1,
+    "rsqrt": torch.rsqrt,
+    "isnan": lambda x: torch.where(x.isnan(), 0.0, x),
+    "logic": lambda x: torch.where((x > 0) & ~(x >= 1) | (x == -2) ^ (x < -5), x, 2 * x),
+    "ones": lambda x: torch.ones_like(x) + torch.zeros_like(x),
+    "mask": lambda x: (x > 0.3) * x + (x <= 0.3).float(),
+    "inplace": lambda x: x.clone().add_(1.0).mul_(2.0),
+    "lerp": lambda x: torch.lerp(x, x * x, 0.3),
+    "minimum": lambda x: torch.minimum(x, 1 - x),
+    "maximum": lambda x: torch.maximum(x, x * x),
+    "atan2": lambda x: torch.atan2(x, x + 3),
+}
+
+VALUES = torch.tensor(
+    [
+        -torch.inf,
+        -1e30,
+        -104.5,
+        -88.0,
+        -20.0,
+        -3.0,
+        -1.0,
+        -0.5,
+        -1e-4,
+        -1e-30,
+        -0.0,
+        0.0,
+        1e-40,
+        1e-30,
+        1e-4,
+        0.3,
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+        20.0,
+        88.0,
+        89.5,
+        1e30,
+        torch.inf,
+        torch.nan,
+    ]
+)
+
+
+def test_arithmetic_is_that_of_torch():
+    import ctypes
+
+    count = {"x": 1}
+    frame = (build.Path(lanes.__file__).parent / "lanes.cpp").read_text().split("// -- matrix products")[0]
+    text, calls = [frame], []
+    for name, call in UNARY.items():
+        wrapped = lambda xs, call=call: [[call(xs[0])]]  # noqa: E731
+        text += [
+            trace.function(f"f_{name}", wrapped, count, {"y": 1}),
+            trace.gradient(f"g_{name}", wrapped, count, {"y": 1}),
+        ]
+        calls.append(f"if (which == {len(calls)}) {{ f_{name}(&x, &y); by = all(1.0f); g_{name}(&x, &by, &dx); }}")
+    body = "\n".join(calls)
+    text.append(f"""extern "C" void run(int which, const float* from, float* to, float* slope, int n) {{
+      for (int i = 0; i < n; i++) {{ vec x = all(from[i]), y, by, dx; {body}; to[i] = y[0]; slope[i] = dx[0]; }} }}""")
+    library = build.library("\n".join(text))
+    values, slopes = np.zeros(len(VALUES), np.float32), np.zeros(len(VALUES), np.float32)
+    pointer = [ctypes.c_void_p(x) for x in (VALUES.data_ptr(), values.ctypes.data, slopes.ctypes.data)]
+    for i, (name, call) in enumerate(UNARY.items()):
+        library.run(i, *pointer, len(VALUES))
+        x = VALUES.clone().requires_grad_()
+        expected = call(x)
+        by = torch.autograd.grad(expected.sum(), x)[0] if expected.requires_grad else torch.zeros_like(x)
+        for what, found, right in (("value", values, expected.detach()), ("slope", slopes, by)):
+            bad = ~torch.isclose(torch.from_numpy(found), right, rtol=3e-6, atol=1e-37, equal_nan=True)
+            assert not bad.any(), (name, what, VALUES[bad], found[bad.numpy()], right[bad])
+
+
+LEARNT = torch.ones(1, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda xs: [[xs[0].cumsum(-1)]], "cumsum"),
+        (lambda xs: [[xs[0].sum(-1, keepdim=True)]], "sum"),
+        (lambda xs: [[torch.rand_like(xs[0]) + xs[0]]], "rand"),
+        (lambda xs: [[xs[0] if xs[0] > 0 else -xs[0]]], "while it was traced"),
+        (lambda xs: [[xs[0] + torch.arange(3.0)]], "shape"),
+        (lambda xs: [[xs[0] * LEARNT]], "needs a gradient"),
+        (lambda xs: [[xs[0].double()]], "float64"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused(call, says):
+    with pytest.raises(trace.Untraceable, match=says):
+        trace.function("f", call, {"x": 1}, {"y": 1})

@@ -1,0 +1,334 @@
+"""The command line: what it does equals what the API does, and what it refuses it refuses early and plainly."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import typer.main
+import xarray as xr
+from typer.testing import CliRunner
+
+import xh2cm
+from xh2cm.accessor import H2CMAccessor
+from xh2cm.cli import app, main
+from xh2cm.data.files import open_path
+from xh2cm.predict import DEFAULT_VARIABLES
+
+QUICK = (
+    "--folds",
+    "2",
+    "--scheme",
+    "cells",
+    "--epochs",
+    "1",
+    "--width",
+    "6",
+    "--window",
+    "60",
+    "--spinup",
+    "30",
+    "--no-progress",
+)
+
+
+@pytest.fixture(scope="module")
+def store(twin, tmp_path_factory):
+    """Half a year of the twin as a Zarr store of several chunks."""
+    short = twin.isel(time=slice(0, 181), month=slice(0, 6)).drop_encoding()
+    return short.chunk(time=100, lon=2).h2cm.to_zarr(tmp_path_factory.mktemp("data") / "twin.zarr")
+
+
+@pytest.fixture(scope="module")
+def netcdf(store):
+    path = store.with_suffix(".nc")
+    xr.open_zarr(store, consolidated=False).drop_encoding().to_netcdf(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(store):
+    return open_path(store).h2cm.check()
+
+
+@pytest.fixture(scope="module")
+def fitted(store):
+    path = store.parent / "fit"
+    assert run("fit", store, "--out", path, *QUICK).exit_code == 0
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def refused(*arguments, monkeypatch, capsys):
+    """What the entry point prints to standard error, and its exit status."""
+    monkeypatch.setattr(sys, "argv", ["xh2cm", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    return stopped.value.code, " ".join(said.err.replace("│", " ").split())
+
+
+@pytest.fixture
+def refusal(monkeypatch, capsys):
+    return lambda *arguments: refused(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+
+def test_check_prints_the_report(store, netcdf, report):
+    done = run("check", store)
+    assert done.exit_code == 0
+    assert done.stdout == f"{report}\n"
+    done = run("check", netcdf)
+    assert done.exit_code == 0
+    assert "8 of 8 cells usable" in done.stdout
+
+
+def test_check_of_a_zip_and_of_the_published_layout(store, report, shared, tmp_path):
+    zipped = shutil.make_archive(str(tmp_path / "twin"), "zip", store)
+    assert run("check", zipped).stdout == f"{report}\n"
+    done = run("check", shared("parity/published/store.zarr.zip"))
+    assert done.exit_code == 0
+    assert "cells usable" in done.stdout
+
+
+def test_check_as_json(store, report):
+    told = json.loads(run("check", store, "--json").stdout)
+    assert told["findings"] == []
+    assert told["report"]["usable"] == report.usable == 8
+    assert [v["name"] for v in told["report"]["variables"]] == [row.name for row in report.rows]
+
+
+def test_findings_are_exit_status_1(store, tmp_path, refusal):
+    wrong = open_path(store).load()
+    wrong["vpd"].attrs["units"] = "furlong"
+    wrong["precipitation"] = (wrong["precipitation"] - 50).assign_attrs(wrong["precipitation"].attrs)
+    path = wrong.h2cm.to_zarr(tmp_path / "wrong.zarr")
+    status, said = refusal("check", path)
+    assert status == 1
+    for part in ("problems with the input", "furlong", "precipitation", "--names a=b"):
+        assert part in said
+    done = run("check", path, "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["report"] is None
+    assert {"vpd", "precipitation"} <= {finding["variable"] for finding in told["findings"]}
+
+
+def test_what_is_what_can_be_said(store, tmp_path):
+    strange = open_path(store).rename(precipitation="water", vpd="dryness").drop_vars("co2").load()
+    for name in ("water", "dryness"):
+        del strange[name].attrs["standard_name"], strange[name].attrs["units"]
+    path = strange.h2cm.to_zarr(tmp_path / "strange.zarr")
+    arguments = [
+        "--names",
+        "precipitation=water",
+        "--names",
+        "vpd=dryness",
+        "--names",
+        "co2=410",
+        "--units",
+        "water=mm day-1",
+        "--units",
+        "dryness=hPa",
+    ]
+    done = run("check", path, *arguments, "--target", "GPP", "--static", "clay", "--json")
+    assert done.exit_code == 0, done.output
+    rows = {row["name"]: row for row in json.loads(done.stdout)["report"]["variables"]}
+    assert rows["precipitation"]["found"] == "water"
+    assert rows["co2"]["lowest"] == 410
+    assert [name for name, row in rows.items() if row["role"] in ("target", "static")] == ["GPP", "clay"]
+    nothing = json.loads(run("check", path, *arguments, "--no-static", "--json").stdout)
+    assert "static" not in {row["role"] for row in nothing["report"]["variables"]}
+
+
+def test_fit_and_predict_give_what_the_api_gives(store, netcdf, fitted, tmp_path):
+    ds = open_path(store)
+    fit = ds.h2cm.fit(2, scheme="cells", epochs=1, width=6, window=60, spinup=30, progress=False)
+    assert xh2cm.load_fit(fitted).fingerprint == fit.fingerprint
+    done = run("predict", store, "--fit", fitted, "--out", tmp_path / "out.zarr", "--no-progress")
+    assert done.exit_code == 0, done.output
+    written = xr.open_zarr(tmp_path / "out.zarr")
+    assert set(written.data_vars) == set(DEFAULT_VARIABLES)
+    assert written["ET"].encoding["chunks"] == (181, 2, 2)  # the land chunks of what was read
+    xr.testing.assert_identical(written.load(), ds.h2cm.predict(fit).load())
+    assert run("predict", netcdf, "--fit", fitted, "--out", tmp_path / "nc.zarr", "--no-progress").exit_code == 0
+    xr.testing.assert_allclose(xr.open_zarr(tmp_path / "nc.zarr").load(), written, rtol=1e-4, atol=1e-4)
+    one = tmp_path / "one.zarr"
+    assert (
+        run(
+            "predict", store, "--fit", fitted, "--out", one, "--variable", "q10", "--variable", "ET", "--member", "1"
+        ).exit_code
+        == 0
+    )
+    xr.testing.assert_identical(
+        xr.open_zarr(one).load(), ds.h2cm.predict(fit, variables=["q10", "ET"], member=1).load()
+    )
+
+
+def test_targets_weights_and_no_early_stop(store, tmp_path):
+    out = tmp_path / "fit"
+    done = run(
+        "fit",
+        store,
+        "--out",
+        out,
+        *QUICK,
+        "--target",
+        "GPP=monthly",
+        "--target",
+        "ET=seasonal",
+        "--weights",
+        "ET=2",
+        "--only",
+        "1",
+        "--patience",
+        "0",
+        "--no-static",
+    )
+    assert done.exit_code == 0, done.output
+    fit = xh2cm.load_fit(out)
+    assert fit.folds == (1,)
+    assert fit.features == ()
+    assert fit.provenance["training"]["patience"] is None
+    assert {t["name"]: (t["compare"], t["weight"]) for t in fit.provenance["targets"]} == {
+        "ET": ("seasonal", 2.0),
+        "GPP": ("monthly", 1.0),
+    }
+
+
+def test_every_argument_of_the_accessor_is_an_option(store):
+    del store
+    renamed = {
+        "fit": {"targets": "target"},
+        "predict": {"fit": "trained", "variables": "variable"},
+        "check": {"targets": "target"},
+    }
+    from_code = {"self", "processes", "networks"}  # things one cannot type on a command line
+    commands = typer.main.get_command(app).commands
+    for command, changed in renamed.items():
+        wanted = {
+            changed.get(name, name) for name in inspect.signature(getattr(H2CMAccessor, command)).parameters
+        } - from_code
+        assert wanted <= {p.name for p in commands[command].params}, command
+        assert "Example: xh2cm" in run(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("check", "nowhere.zarr"), "does not exist"),
+        (("check", "{store}", "--names", "vpd"), "'vpd' is not NAME=VALUE"),
+        (("check", "{store}", "--static", "clay", "--no-static"), "together with --no-static"),
+        (("check", "{store}", "--missing", "guess"), "guess"),
+        (("fit", "{store}"), "--out"),
+        (("fit", "{store}", "--out", "{fit}"), "--overwrite to replace it"),
+        (("fit", "{store}", "--out", "{store}", "--overwrite"), "holds what is read"),
+        (("fit", "{store}", "--out", "{folder}", "--overwrite"), "holds what is read"),
+        (("fit", "{store}", "--out", "{store}/zarr.json/fit"), "takes no files"),
+        (("fit", "{store}", "--out", "{folder}/new", "--weights", "GPP=much"), "'GPP=much' is not NAME=VALUE"),
+        (("fit", "{store}", "--out", "{folder}/new", "--target", "GPP=daily", "--target", "ET"), "for every target"),
+        (("predict", "{store}", "--fit", "{fit}", "--out", "{store}", "--overwrite"), "holds what is read"),
+        (("predict", "{store}", "--fit", "{fit}", "--out", "{folder}/new.nc"), "new.zarr"),
+        (("predict", "{store}", "--fit", "{fit}", "--out", "{nc}", "--overwrite"), "give another path"),
+        (("predict", "{store}", "--fit", "nowhere", "--out", "{folder}/new.zarr"), "does not exist"),
+        (("gues",), "No such command"),
+    ],
+)
+def test_usage_is_exit_status_2(store, netcdf, fitted, refusal, arguments, said):
+    filled = [a.format(store=store, nc=netcdf, fit=fitted, folder=store.parent) for a in arguments]
+    status, told = refusal(*filled)
+    assert status == 2
+    assert said in told
+    assert not (store.parent / "new.zarr").exists()
+
+
+def test_an_output_that_exists_is_refused_before_anything_is_read(store, fitted, monkeypatch, refusal):
+    def never(path):
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr("xh2cm.cli.open_path", never)
+    assert refusal("fit", store, "--out", fitted)[0] == 2
+
+
+def test_overwrite_replaces(store, fitted, tmp_path):
+    fit, out = tmp_path / "fit", tmp_path / "out.zarr"
+    shutil.copytree(fitted, fit)
+    assert run("fit", store, "--out", fit, *QUICK, "--seed", "7", "--overwrite").exit_code == 0
+    assert xh2cm.load_fit(fit).fingerprint != xh2cm.load_fit(fitted).fingerprint
+    shutil.copytree(store, out)
+    assert run("predict", store, "--fit", fit, "--out", out, "--variable", "GPP", "--overwrite").exit_code == 0
+    assert list(xr.open_zarr(out).data_vars) == ["GPP"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("text.nc", "text", "cannot be opened"),
+        ("text.zip", "text", "cannot be opened"),
+        ("empty.zarr", None, "no Zarr group at its root"),
+    ],
+)
+def test_what_is_no_data_is_said(tmp_path, refusal, name, content, said):
+    path = tmp_path / name
+    path.write_text(content) if content else path.mkdir()
+    status, told = refusal("check", path)
+    assert status == 1
+    assert said in told
+    with pytest.raises(xh2cm.InputError, match="no such file or folder"):
+        open_path(tmp_path / "nowhere")
+
+
+def test_a_truncated_fit_is_refused(store, fitted, tmp_path, refusal):
+    path = tmp_path / "fit"
+    shutil.copytree(fitted, path)
+    weights = path / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    status, told = refusal("predict", store, "--fit", path, "--out", tmp_path / "out.zarr")
+    assert status == 1
+    assert "weights.safetensors" in told
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_demo_says_what_it_is(twin, tmp_path, monkeypatch):
+    small = twin.isel(time=slice(0, 181), month=slice(0, 6))
+    monkeypatch.setattr("xh2cm.data.tutorial.open_dataset", {"twin": small}.__getitem__)
+    done = run("demo", "--out", tmp_path / "demo.zarr")
+    assert done.exit_code == 0, done.output
+    assert "nothing in it is observed" in done.stdout
+    assert "make demo" in done.stdout
+    written = xr.open_zarr(tmp_path / "demo.zarr")
+    assert "Synthetic" in written.attrs["comment"]
+    assert bool(written["ET"].notnull().all())
+
+
+def test_as_a_program_of_its_own(store):
+    done = subprocess.run(
+        [sys.executable, "-m", "xh2cm", "check", str(store)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "8 of 8 cells usable" in done.stdout
+    assert done.stderr == ""
+
+
+def test_importing_it_leaves_torch_alone():
+    code = "import sys, xh2cm.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_typer_the_extra_is_named():
+    code = "import sys; sys.modules['typer'] = None; from xh2cm.cli import main"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "the command line needs typer, which is not installed: pip install 'xh2cm[cli]'"
+
+
+def test_version():
+    assert run("--version").stdout == f"xh2cm {xh2cm.__version__}\n"

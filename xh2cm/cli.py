@@ -1,0 +1,416 @@
+"""``xh2cm`` on the command line: it reads arguments, calls what the accessor calls, and prints what comes of it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dask.diagnostics.progress import ProgressBar
+
+import xh2cm
+from xh2cm.accessor import H2CMAccessor
+from xh2cm.data import tutorial
+from xh2cm.data.files import open_path
+from xh2cm.data.folds import Scheme
+from xh2cm.data.report import Report
+from xh2cm.errors import H2CMError, InputError
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.text import Text
+except ModuleNotFoundError as error:
+    raise SystemExit(f"the command line needs {error.name}, which is not installed: pip install 'xh2cm[cli]'") from None
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+    epilog="Exit status: 0 done, 1 the input, fit or store cannot be used, 2 the command line cannot.",
+)
+
+FIT, PREDICT = (
+    {name: parameter.default for name, parameter in inspect.signature(method).parameters.items()}
+    for method in (H2CMAccessor.fit, H2CMAccessor.predict)
+)
+"""Defaults, which stand there."""
+
+about_data = partial(typer.Option, rich_help_panel="What is what in the data")
+about_folds = partial(typer.Option, rich_help_panel="Folds")
+about_training = partial(typer.Option, rich_help_panel="Training")
+about_output = partial(typer.Option, rich_help_panel="Output")
+
+# -- what several commands take ------------------------------------------------------------------------------------
+
+Data = Annotated[
+    Path,
+    typer.Argument(
+        exists=True, metavar="PATH", help="Daily data: Zarr (folder or .zip), NetCDF, or the published layout."
+    ),
+]
+Names = Annotated[
+    list[str] | None,
+    about_data(
+        "--names",
+        metavar="NAME=SOURCE",
+        help="A variable of the model and its name in the data, or a number (co2=410). Repeat for more.",
+    ),
+]
+Units = Annotated[
+    list[str] | None,
+    about_data(
+        "--units",
+        metavar="SOURCE=UNITS",
+        help="Units of a variable of the data, before what the file says. Repeat for more.",
+    ),
+]
+Static = Annotated[
+    list[str] | None,
+    about_data(metavar="SOURCE", help="A static feature; all numbers on the land axes if not given. Repeat for more."),
+]
+NoStatic = Annotated[bool, about_data("--no-static", help="No static features at all.")]
+Mask = Annotated[str | None, about_data(metavar="SOURCE", help="The land: true, or 0.5 and more.")]
+Missing = Annotated[
+    Literal["drop", "raise"], about_data(help="Leave out land cells that lack data, and count them, or refuse.")
+]
+Loop = Annotated[
+    Literal["auto", "plain", "fast"],
+    about_output(help="How to walk through time: compiled where that pays, in PyTorch, or compiled."),
+]
+Device = Annotated[
+    str | None, about_output(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; the best there is if not given.")
+]
+Overwrite = Annotated[bool, about_output("--overwrite", help="Replace what an earlier run has written.")]
+Progress = Annotated[bool, about_output(help="Show on standard error how far it is.")]
+
+
+def mapping(option: str, entries: Sequence[str] | None, read: Callable[[str], Any] = str) -> dict[str, Any] | None:
+    """Read ``NAME=VALUE`` entries of an option."""
+    found = {}
+    for entry in entries or ():
+        name, sign, value = entry.partition("=")
+        try:
+            found[name] = read(value)
+        except ValueError:
+            sign = ""
+        if not (sign and name and value):
+            raise typer.BadParameter(f"{entry!r} is not NAME=VALUE", param_hint=option)
+    return found or None
+
+
+def number_or_name(text: str) -> float | str:
+    """Read a number where it is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def described(
+    names: list[str] | None,
+    units: list[str] | None,
+    static: list[str] | None,
+    no_static: bool,
+    mask: str | None,
+    missing: str,
+) -> dict[str, Any]:
+    """What `check` is told about the data."""
+    if static and no_static:
+        raise typer.BadParameter("cannot be given together with --no-static", param_hint="--static")
+    return {
+        "names": mapping("--names", names, number_or_name),
+        "units": mapping("--units", units),
+        "static": [] if no_static else static,
+        "mask": mask,
+        "missing": missing,
+    }
+
+
+def refuse_place(out: Path, overwrite: bool, mark: str, kept: Sequence[Path]) -> None:
+    """Refuse a place that must not be written to before hours are spent, rather than after.
+
+    Parameters
+    ----------
+    out : Path
+    overwrite : bool
+    mark : str
+        A file that what an earlier run has written holds; anything else is never replaced.
+    kept : sequence of Path
+        What is read, and must not be replaced meanwhile.
+    """
+    if any(out.resolve() in (path.resolve(), *path.resolve().parents) for path in kept):
+        raise typer.BadParameter(f"{out} holds what is read: give another path", param_hint="--out")
+    if out.exists() and not (overwrite and (out / mark).exists()):
+        remedy = (
+            "give another path"
+            if overwrite or not (out / mark).exists()
+            else "give another path, or --overwrite to replace it"
+        )
+        raise typer.BadParameter(f"{out} exists: {remedy}", param_hint="--out")
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise typer.BadParameter(f"{out} cannot be written: {above} takes no files", param_hint="--out")
+
+
+def bar(shown: bool = True) -> ProgressBar:
+    """Progress of what Dask computes, where it takes longer than a moment."""
+    return ProgressBar(minimum=1.0 if shown else math.inf, out=sys.stderr)
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"xh2cm {xh2cm.__version__}")
+        raise typer.Exit
+
+
+# -- the commands --------------------------------------------------------------------------------------------------
+
+
+@app.callback()
+def describe(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Hybrid modelling of the land's water and carbon cycles (H2CM): check daily forcing, train, predict."""
+
+
+@app.command(epilog="Example: xh2cm check era5.zarr --names precipitation=tp --units tp='m day-1' --names co2=410")
+def check(
+    path: Data,
+    names: Names = None,
+    units: Units = None,
+    target: Annotated[
+        list[str] | None, about_data(metavar="NAME", help="A target that must be usable. Repeat for more.")
+    ] = None,
+    static: Static = None,
+    no_static: NoStatic = False,
+    mask: Mask = None,
+    missing: Missing = "drop",
+    as_json: Annotated[bool, about_output("--json", help="Print report and findings as JSON.")] = False,
+) -> None:
+    """Find, convert and derive what the model needs, and say what was found and what is wrong."""
+    told = described(names, units, static, no_static, mask, missing)
+    try:
+        with bar():
+            report = open_path(path).h2cm.check(targets=target, **told)
+    except InputError as error:
+        if not as_json:
+            raise
+        findings = [finding._asdict() for finding in error.findings]
+        typer.echo(json.dumps({"findings": findings, "report": None}, indent=1))
+        raise typer.Exit(1) from None
+    typer.echo(json.dumps({"findings": [], "report": plain(report)}, indent=1) if as_json else str(report))
+
+
+def plain(report: Report) -> dict[str, Any]:
+    """A report as JSON can hold it, which knows no NaN."""
+    rows = [{key: None if value != value else value for key, value in row._asdict().items()} for row in report.rows]
+    return {
+        "usable": report.usable,
+        "cells": report.cells,
+        "outside": report.outside,
+        "dropped": dict(report.dropped),
+        "period": report.period,
+        "variables": rows,
+        "notes": list(report.notes),
+    }
+
+
+@app.command(
+    epilog="Example: xh2cm fit basin.nc --out basin_fit --folds 5 --scheme degrees --target runoff --epochs 100"
+)
+def fit(
+    path: Data,
+    out: Annotated[Path, about_output(metavar="FIT", help="Folder the fit is saved in.")],
+    folds: Annotated[int, about_folds(help="How many folds.")] = FIT["folds"],
+    scheme: Annotated[Scheme | None, about_folds(help="What stays together in a fold.")] = None,
+    size: Annotated[float | None, about_folds(help="Side of a block, in cells (blocks) or degrees.")] = None,
+    groups: Annotated[str | None, about_folds(metavar="SOURCE", help="Labels of the groups.")] = None,
+    test: Annotated[float | None, about_folds(metavar="SHARE", help="Share put aside for a test.")] = None,
+    only: Annotated[
+        list[int] | None, about_folds(metavar="FOLD", help="Train this fold only. Repeat for more.")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        about_training(
+            metavar="NAME[=HOW]",
+            help="What to train on, and how to compare it (GPP=daily); all there are if not given. Repeat for more.",
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        about_training(metavar="NAME=NUMBER", help="Weight of a target, 1 if not given. Repeat for more."),
+    ] = None,
+    epochs: Annotated[int, about_training(help="At most so many.")] = FIT["epochs"],
+    patience: Annotated[
+        int, about_training(help="Epochs without a better validation loss before a fold stops; 0 for never.")
+    ] = FIT["patience"],
+    batch_size: Annotated[int, about_training(help="Samples a fold sees in a step.")] = FIT["batch_size"],
+    learning_rate: Annotated[float, about_training(help="Of the first epochs.")] = FIT["learning_rate"],
+    window: Annotated[
+        int | None, about_training(metavar="DAYS", help="Cut records into windows; whole records if not given.")
+    ] = None,
+    spinup: Annotated[
+        int | None,
+        about_training(metavar="DAYS", help="Days walked once before every window; its whole length if not given."),
+    ] = None,
+    width: Annotated[
+        int | None, about_training(help="Hidden units of the daily networks; as published if not given.")
+    ] = None,
+    normalise: Annotated[
+        Literal["training", "stored"],
+        about_training(help="By each fold's training cells, or by the attributes mean and std of the data."),
+    ] = FIT["normalise"],
+    seed: Annotated[int, about_training(help="Of first weights and order of samples.")] = FIT["seed"],
+    names: Names = None,
+    units: Units = None,
+    static: Static = None,
+    no_static: NoStatic = False,
+    mask: Mask = None,
+    missing: Missing = "drop",
+    loop: Loop = FIT["loop"],
+    device: Device = None,
+    progress: Progress = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train the model, all folds in one pass, on whichever targets the data hold."""
+    told = described(names, units, static, no_static, mask, missing)
+    how = [name.partition("=")[1] for name in target or ()]
+    if any(how) and not all(how):
+        raise typer.BadParameter("say for every target how to compare it, or for none", param_hint="--target")
+    targets = mapping("--target", target) if any(how) else target
+    shares = mapping("--weights", weights, float)
+    refuse_place(out, overwrite, "fit.json", [path])
+    with bar(progress):
+        done = open_path(path).h2cm.fit(
+            folds,
+            scheme=scheme,
+            size=size,
+            groups=groups,
+            test=test,
+            only=only,
+            targets=targets,
+            weights=shares,
+            epochs=epochs,
+            patience=patience or None,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            window=window,
+            spinup=spinup,
+            width=width,
+            normalise=normalise,
+            seed=seed,
+            loop=loop,
+            device=device,
+            progress=progress,
+            **told,
+        )
+    typer.echo(f"{done!r}\nsaved in {done.save(out, overwrite=overwrite)}")
+
+
+@app.command(
+    epilog="Example: xh2cm predict basin.nc --fit basin_fit --out basin_out.zarr --variable ET --member held-out"
+)
+def predict(
+    path: Data,
+    trained: Annotated[
+        Path,
+        about_output(
+            "--fit", exists=True, metavar="FIT", help="What `xh2cm fit` has saved, or a published .ckpt file."
+        ),
+    ],
+    out: Annotated[Path, about_output(metavar="STORE", help="Zarr store (a folder) to write.")],
+    variable: Annotated[
+        list[str] | None,
+        about_output(
+            metavar="NAME",
+            help="A flux, storage or learned parameter, or all; the main six if not given. Repeat for more.",
+        ),
+    ] = None,
+    member: Annotated[
+        str,
+        about_output(
+            metavar="mean|all|held-out|FOLD",
+            help="Mean over the folds, every fold, in each cell the fold that did not see it, or one fold.",
+        ),
+    ] = PREDICT["member"],
+    spinup: Annotated[
+        int | None, about_output(metavar="DAYS", help="Days walked once beforehand; as in training if not given.")
+    ] = None,
+    names: Names = None,
+    units: Units = None,
+    static: Static = None,
+    no_static: NoStatic = False,
+    mask: Mask = None,
+    missing: Missing = "drop",
+    loop: Loop = PREDICT["loop"],
+    device: Device = None,
+    progress: Progress = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compute fluxes, storages and learned parameters, and write them to Zarr chunk by chunk."""
+    told = described(names, units, static, no_static, mask, missing)
+    refuse_place(out, overwrite, "zarr.json", [path, trained])
+    if out.suffix in (".nc", ".zip"):
+        raise typer.BadParameter(f"{out}: this writes a Zarr folder, call it {out.stem}.zarr", param_hint="--out")
+    with bar(progress):
+        found = open_path(path).h2cm.predict(
+            xh2cm.load_fit(trained),
+            variables="all" if variable == ["all"] else variable,
+            member=int(member) if member.isdigit() else member,
+            spinup=spinup,
+            loop=loop,
+            device=device,
+            **told,
+        )
+        found.h2cm.to_zarr(out, overwrite=overwrite)
+    typer.echo(f"{', '.join(map(str, found.data_vars))} written to {out}")
+
+
+@app.command(epilog="Example: xh2cm demo --out demo.zarr")
+def demo(
+    dataset: Annotated[
+        Literal["twin", "delaware"],
+        about_data(help="Synthetic, on 6 x 8 cells; or the Delaware basin, 765 units, downloaded on first use."),
+    ] = "twin",
+    out: Annotated[Path, about_output(metavar="STORE", help="Zarr store (a folder) to write.")] = Path("demo.zarr"),
+    overwrite: Overwrite = False,
+) -> None:
+    """Check, train and predict on tutorial data: all of it once, in about a minute.
+
+    Small networks and few epochs: what it writes shows what outputs look like, not what the model can do.
+    """
+    refuse_place(out, overwrite, "zarr.json", [])
+    about = tutorial.list_datasets().loc[dataset]
+    typer.echo(f"{dataset}: {about['description']} ({about['licence']})\n")
+    ds = tutorial.open_dataset(dataset)
+    typer.echo(f"{ds.h2cm.check()}\n")
+    done = ds.h2cm.fit(2, scheme="cells", epochs=3, width=16, window=365, spinup=365)
+    typer.echo(f"{done!r}\n")
+    predicted = ds.h2cm.predict(done)
+    predicted.attrs["comment"] = f"Demonstration after 3 epochs on tutorial data: {about['description']}"
+    predicted.h2cm.to_zarr(out, overwrite=overwrite)
+    typer.echo(f"{', '.join(map(str, predicted.data_vars))} written to {out}")
+    typer.echo("The full job on real data, scored against gauges, with a figure: `make demo` in a checkout of xh2cm")
+
+
+def main() -> None:
+    """Run the command line; what xh2cm refuses is said without a traceback."""
+    try:
+        app()
+    except H2CMError as error:
+        told = Text.assemble(("error: ", "bold red"), str(error))
+        if isinstance(error, InputError):
+            told.append('\nWhat is said of arguments holds for options: names={"a": "b"} is --names a=b.', "dim")
+        Console(stderr=True).print(told, soft_wrap=True)
+        sys.exit(1)

@@ -105,7 +105,10 @@ class Fit:
             lines.append(f"  targets      {', '.join(str(t) for t in loss['target'].values if t in TARGETS)}")
             for split in ("training", "validation"):
                 if split == "training" or bool(finite.any()):
-                    value = total.sel(split=split).ffill("epoch").isel(epoch=-1)
+                    value = total.sel(split=split)
+                    value = value.isel(
+                        epoch=value.notnull().cumsum("epoch").argmax("epoch")
+                    )  # of each fold's last epoch
                     lines.append(
                         f"  {split:<12} {value.mean().item():.4g} ({value.min().item():.4g}-{value.max().item():.4g})"
                     )

@@ -21,8 +21,9 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 demo: .venv/installed
 	.venv/bin/python examples/delaware.py
 
+# One thread: the tensors of the tests are small, and threads that wait for each other on a busy machine are slow
 test: .venv-test/installed
-	.venv-test/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest $(ARGS)
 
 lint: .venv-test/installed
 	.venv-test/bin/ruff check

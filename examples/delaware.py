@@ -1,10 +1,12 @@
 """Learn how the Delaware River basin turns weather into runoff, and test it at gauges the model has not seen.
 
-``make demo`` runs it, or ``python examples/delaware.py``; it takes about five minutes on two cores. Without a network
-the same is done with the synthetic twin, and the output says which of the two it was.
+``make demo`` runs it, or ``python examples/delaware.py``. Without a network the same is done with the synthetic twin,
+and the output says which of the two it was.
 
 Five folds are trained in one pass, each blind to the gauges of a fifth of the catchments. There is no early stop: the
-number of epochs is fixed beforehand by the time a demo may take, so nothing held out decides when training ends.
+number of epochs is fixed beforehand by the time a demo may take, so nothing held out decides when training ends. The
+other settings come from a dozen trial runs on the same folds, whose median daily NSE was 0.53 to 0.68 where held out:
+at gauges that played no part in that choice, expect a little less than what is printed.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import xarray as xr
 import xh2cm
 
 OUTPUT = Path(__file__).resolve().parent / "output"
+# Carbon is computed, too, but nothing in the Delaware data says anything of it
 VARIABLES = ["ET", "runoff", "TWS", "SWE", "SM", "GW", "precipitation_corrected", "water_residual"]
 TRAINING = {"width": 32, "window": 184, "spinup": 366, "batch_size": 32, "learning_rate": 0.03, "patience": None}
 
@@ -195,6 +198,9 @@ def draw(series: xr.Dataset, mapped: xr.DataArray, months: pd.DataFrame, title: 
 # -- all of it -------------------------------------------------------------------------------------------------------
 
 
+LEGEND = """Scores where held out: medians over the places, and quartiles of NSE. The climatology is the mean of each
+calendar month of these years at the places of the other folds; a place's own climatology has seen what it is scored by.
+"""
 SAYS = {
     "delaware": "REAL data: the Delaware River basin, 1979-1980",
     "twin": "SYNTHETIC data: the twin, in which nothing is observed",
@@ -229,10 +235,7 @@ def main() -> None:
     print(f"{', '.join(map(str, written.data_vars))} of the whole land written to {store}, and read back equal")
     print(f"the fit: {fit.save(OUTPUT / f'{name}_fit', overwrite=True)}\n")
 
-    print(
-        "Scores where held out: medians, and the quartiles of NSE. The climatology is the mean of each calendar month"
-    )
-    print("at the places of the other folds; a place's own climatology has seen what it is scored by.\n")
+    print(LEGEND)
     for what, series in tables.items():
         print(f"{what} ({series.sizes['place']}):\n{table(series)}\n")
     year, months = balance(seen, held_out)

@@ -26,6 +26,7 @@ import torch
 import xarray as xr
 
 import xh2cm
+from xh2cm.data.cells import to_tensors
 from xh2cm.data.published import FORCING_GROUPS, MONTHLY_GROUPS
 from xh2cm.data.twin import observe, truth, twin
 from xh2cm.fit import Fit
@@ -140,10 +141,9 @@ def matrix_product() -> Job:
 
 def loading(store: Path) -> dict[str, Job]:
     """Read a store into tensors, with the check of the data and without."""
-    checked = xh2cm.open_published(store)
-    checked.h2cm.check()  # it is remembered
+    checked = xh2cm.open_published(store).h2cm.check().dataset
     return {
-        "check not included": lambda: checked.h2cm.to_tensors(device="cpu"),
+        "check not included": lambda: to_tensors(checked, "cpu"),
         "check included": lambda: xh2cm.open_published(store).h2cm.to_tensors(device="cpu"),
     }
 

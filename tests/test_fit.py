@@ -25,8 +25,8 @@ QUICK = {"scheme": "cells", "width": 6, "batch_size": 3, "progress": False, "see
 
 @pytest.fixture(scope="module")
 def short(twin):
-    """Two months of the twin, for what needs many steps."""
-    return twin.isel(time=slice(0, 59), month=slice(0, 2))
+    """Three months of the twin, for what needs many steps."""
+    return twin.isel(time=slice(0, 90), month=slice(0, 3))
 
 
 def test_ten_folds_at_once_are_ten_folds_alone(short):

@@ -21,9 +21,9 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 demo: .venv/installed
 	.venv/bin/python examples/delaware.py
 
-# One thread: the tensors of the tests are small, and threads that wait for each other on a busy machine are slow
+# One thread a worker: the tensors of the tests are small, and threads that wait for each other are slow
 test: .venv-test/installed
-	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n auto --dist loadscope $(ARGS)
 
 lint: .venv-test/installed
 	.venv-test/bin/ruff check

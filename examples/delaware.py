@@ -7,7 +7,8 @@ Five folds are trained in one pass, each blind to the gauges of a fifth of the c
 number of epochs is fixed beforehand by the time a demo may take, so nothing held out decides when training ends. The
 other settings come from some fifteen trial runs on the same folds, and the ones kept are among the best of them: the
 median daily NSE where held out was 0.53 to 0.68, and -0.25 (but monthly 0.83) in the one run trained on monthly means.
-Another seed at a neighbouring setting gave 0.64. At gauges that played no part in that choice, expect less than what is printed.
+Another seed at a neighbouring setting gave 0.64. At gauges that played no part in that choice, expect less than what
+is printed.
 """
 
 from __future__ import annotations

@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import xh2cm
 
 ROOT = Path(__file__).resolve().parents[1]
+RUN = [ROOT / "README.md", *sorted(ROOT.glob("docs/howto/*.md"))]
+"""Pages whose code a reader can paste."""
 
 
 def test_the_page_of_tables_is_what_the_code_says():
@@ -21,7 +25,7 @@ def test_the_page_of_tables_is_what_the_code_says():
 
 
 def test_links_between_pages_lead_somewhere():
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert "://" in link or (page.parent / link).exists(), f"{page.name} -> {link}"
 
@@ -36,9 +40,10 @@ def test_all_public_names_are_there():
     assert set(xh2cm.__all__) <= set(dir(xh2cm))
 
 
-def test_the_readme_code_runs(tmp_path):
-    """Python blocks of the README, one after another, on the twin where they open a store of the reader's."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize("page", RUN, ids=[str(page.relative_to(ROOT)) for page in RUN])
+def test_the_code_of_a_page_runs(page, tmp_path):
+    """Its Python blocks, one after another, in a fresh process."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     code = "\n".join(blocks)
     result = subprocess.run(

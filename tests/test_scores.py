@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import warnings
 
 import dask
@@ -460,6 +462,7 @@ def test_infinite_values_are_missing():
         (lambda p, o: (p.mean("time"), o), r"has no axis `time`"),
         (lambda p, o: (p, o.drop_attrs()), r"GPP: has no units"),
         (lambda p, o: (p, o.assign(area=("site", [1.0, 1.0], {"units": "K"}))), r"area: is in 'K'"),
+        (lambda p, o: (p, o.assign(area=("site", [0.0, np.nan], {"units": "m2"}))), r"area: is above 0 in no cell"),
         (lambda p, o: (p, o.isel(time=[0, 8, 16, 24])), r"neither daily nor monthly"),
     ],
 )
@@ -488,6 +491,11 @@ def test_what_cannot_be_compared_is_an_error_with_a_remedy(change, said):
 def test_arguments_that_mean_nothing(arguments, said):
     with pytest.raises(InputError, match=said):
         daily(0).h2cm.score(daily(1), **arguments)
+
+
+def test_the_library_of_scores_is_imported_when_it_is_needed():
+    code = "import sys, xh2cm; sys.exit(bool({'torch', 'scores'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # -- what is said beside the numbers ---------------------------------------------------------------------------------

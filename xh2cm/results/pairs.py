@@ -154,12 +154,15 @@ def pair_up(
     if area is None:
         area = xr.DataArray(np.ones(source.shape), dims=source.land)
     laid = {name: _laid(prediction, sides[name], array, source) for name, array in found.items()}
-    computed, weights = _computed(([side for _, *side in laid.values()], area))  # a lazy prediction is made once
+    computed, weights = _computed(([side for _, *side in laid.values()], area))  # so a lazy prediction is made once
     series = {
         name: Series(together(*side), every, name in RELATIVE, name in ANOMALY)
         for (name, (every, *_)), side in zip(laid.items(), computed, strict=True)
     }
-    return Pairs(series, weights.fillna(0.0).clip(min=0.0), tuple(notes))
+    weights = weights.fillna(0.0).clip(min=0.0)
+    if not weights.any():
+        raise InputError([Finding("area", "is above 0 in no cell", "give the area of the cells, or leave it out")])
+    return Pairs(series, weights, tuple(notes))
 
 
 def _unfit(prediction: xr.Dataset, observations: xr.Dataset) -> Iterator[Finding]:

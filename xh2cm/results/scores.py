@@ -218,15 +218,15 @@ def score(
 
     Examples
     --------
-    >>> import xh2cm
+    >>> import numpy as np, xarray as xr
     >>> from xh2cm.results.scores import score
-    >>> ds = xh2cm.tutorial.open_dataset("twin")
-    >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=6, progress=False)
-    >>> found = score(ds.h2cm.predict(fit, member="held-out"), ds)
-    >>> found["NSE"].dims
-    ('variable', 'scale', 'lat', 'lon')
-    >>> found.attrs["member"]
-    'held-out'
+    >>> days = np.arange("2001-01-01", "2003-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> season = xr.DataArray(5 + np.sin(np.arange(730) / 58), coords={"time": days}, attrs={"units": "g m-2 d-1"})
+    >>> found = score(xr.Dataset({"GPP": season + 0.5}), xr.Dataset({"GPP": season.where(season > 4.5)}))
+    >>> found["bias"].sel(variable="GPP", scale="monthly").item().__round__(6)
+    0.5
+    >>> found[["count", "missing"]].sel(variable="GPP", scale="daily").to_array().values.tolist()
+    [487, 243]
     """
     pairs = pair_up(prediction, observations, targets, names, units)
     if groups is None:

@@ -57,12 +57,11 @@ def spread(prediction: xr.Dataset) -> xr.Dataset:
 
     Examples
     --------
-    >>> import xh2cm
-    >>> ds = xh2cm.tutorial.open_dataset("twin")
-    >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=6, progress=False)
-    >>> found = xh2cm.results.spread.spread(ds.h2cm.predict(fit, member="all"))
-    >>> found["GPP_std"].attrs["cell_methods"]
-    'area: mean where land time: mean realization: standard_deviation'
+    >>> import xarray as xr
+    >>> from xh2cm.results.spread import spread
+    >>> every = xr.Dataset({"q10": ("fold", [1.4, 1.5, 1.6], {"units": "1"})})
+    >>> {name: round(array.item(), 2) for name, array in spread(every).items()}
+    {'q10_mean': 1.5, 'q10_std': 0.1, 'q10_min': 1.4, 'q10_max': 1.6}
     """
     _several_folds(prediction)
     found = {}
@@ -122,11 +121,11 @@ def coverage(
     Notes
     -----
     Where observation and K folds are draws of one distribution, the observation lies below the i-th lowest fold with
-    the probability i / (K + 1). The quantiles of the folds are taken so (Weibull's positions, linear in between), and
-    a level that reaches beyond them ends at the lowest and highest fold, where ``(K - 1) / (K + 1)`` is expected:
-    five folds cannot span 90 %. A bound belongs to its interval; where folds and observation are equal (no snow in
-    summer) the observation is inside, and its rank is shared out. ``spread_skill`` is ``sqrt((K + 1) / K)`` times
-    ``spread / error``, Fortin et al. (2014).
+    the probability i / (K + 1). The quantiles of the folds are taken so (Weibull's positions, linear in between, where
+    few folds give up to 0.03 too much), and a level that reaches beyond them ends at the lowest and highest fold, where
+    ``(K - 1) / (K + 1)`` is expected: five folds cannot span 90 %. A bound belongs to its interval: where folds and
+    observation are equal (no snow in summer) the observation is inside, and its rank is shared out. ``spread_skill`` is
+    ``sqrt((K + 1) / K)`` times ``spread / error``, Fortin et al. (2014).
 
     References
     ----------
@@ -134,11 +133,15 @@ def coverage(
 
     Examples
     --------
-    >>> import xh2cm
+    >>> import numpy as np, xarray as xr
     >>> from xh2cm.results.spread import coverage
-    >>> ds = xh2cm.tutorial.open_dataset("twin")
-    >>> fit = ds.h2cm.fit(folds=3, scheme="cells", epochs=1, width=6, progress=False)
-    >>> coverage(ds.h2cm.predict(fit, member="all"), ds)["expected"].sel(interval="range").item()
+    >>> days = np.arange("2001-01-01", "2002-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> zero = xr.DataArray(np.zeros(365), coords={"time": days}, attrs={"units": "g m-2 d-1"})
+    >>> every = xr.Dataset({"GPP": zero + xr.DataArray([3.0, 4.0, 6.0], dims="fold")})
+    >>> found = coverage(every, xr.Dataset({"GPP": zero + 5.0}))
+    >>> found["coverage"].sel(variable="GPP", scale="daily", interval="range").item()
+    1.0
+    >>> found["expected"].sel(interval="range").item()
     0.5
     """
     _several_folds(prediction)
@@ -173,38 +176,52 @@ def _covered(pairs: Pairs, levels: Sequence[float]) -> xr.Dataset:
 
 def _of_sample(pair: Together, area: xr.DataArray, levels: Sequence[float]) -> xr.Dataset:
     """All values of all cells as one sample, weighted by area."""
-    from scores.continuous import mse
-    from scores.probability import rank_histogram
-    from scores.processing import aggregate
-
     pair = Together(*(array.drop_vars("step") for array in pair))
     there = pair.observed.notnull()
     counts = {"count": there, "missing": pair.expected & ~pair.seen, "unused": pair.seen & ~there}
     values = {"folds": pair.predicted, "observed": pair.observed, "weight": area.broadcast_like(pair.observed)}
     sample = xr.Dataset(values).stack(sample=("step", *area.dims), create_index=False)
-    sample = sample.isel(sample=np.flatnonzero(sample["observed"].notnull()))
-    folds, observed, weight = (sample[name] for name in values)
+    used = np.flatnonzero(sample["observed"].notnull() & (sample["weight"] > 0))
+    folds, observed, weight = (sample[name].isel(sample=used) for name in values)
+    nothing = not used.size
+    found = _of_none(folds.sizes["fold"], levels) if nothing else _of_values(folds, observed, weight, levels)
+    return found.assign({name: where.sum() for name, where in counts.items()})
+
+
+def _of_values(
+    folds: xr.DataArray, observed: xr.DataArray, weight: xr.DataArray, levels: Sequence[float]
+) -> xr.Dataset:
+    """Folds (fold, sample) beside observations (sample), none of them missing."""
+    from scores.continuous import rmse
+    from scores.probability import rank_histogram
+    from scores.processing import aggregate
 
     def mean(array: xr.DataArray) -> xr.DataArray:
         return aggregate(array, reduce_dims="sample", weights=weight)  # type: ignore[no-any-return]
 
-    ends = [(folds.quantile([(1 - x) / 2, (1 + x) / 2], "fold", method="weibull", skipna=False)) for x in levels]
+    ends = [folds.quantile([(1 - level) / 2, (1 + level) / 2], "fold", method="weibull") for level in levels]
     intervals = [(end.isel(quantile=0, drop=True), end.isel(quantile=1, drop=True)) for end in ends]
     intervals.append((folds.min("fold"), folds.max("fold")))
     inside = [mean(((low <= observed) & (observed <= high)).astype(float)) for low, high in intervals]
-    spread = np.sqrt(mean(folds.var("fold", ddof=1)))
-    error = np.sqrt(mse(folds.mean("fold"), observed, reduce_dims="sample", weights=weight))
-    size = folds.sizes["fold"]
+    spread = mean(folds.var("fold", ddof=1)) ** 0.5
+    error = rmse(folds.mean("fold"), observed, reduce_dims="sample", weights=weight)
+    fair = (1 + 1 / folds.sizes["fold"]) ** 0.5
     return xr.Dataset(
         {
             "coverage": xr.concat(inside, "interval"),
             "rank_histogram": rank_histogram(folds, observed, "fold", weights=weight),
             "spread": spread,
             "error": error,
-            "spread_skill": np.sqrt((size + 1) / size) * spread / error.where(error > 0),
-            **{name: where.sum() for name, where in counts.items()},
+            "spread_skill": fair * spread / error.where(error > 0),
         }
     )
+
+
+def _of_none(size: int, levels: Sequence[float]) -> xr.Dataset:
+    """The same where nothing was observed."""
+    ranks = xr.DataArray(np.full(size + 1, np.nan), coords={"rank": np.arange(1, size + 2)})
+    nothing = dict.fromkeys(("spread", "error", "spread_skill"), np.nan)
+    return xr.Dataset({"coverage": ("interval", np.full(len(levels) + 1, np.nan)), "rank_histogram": ranks, **nothing})
 
 
 def _described(found: xr.Dataset, pairs: Pairs, prediction: xr.Dataset, levels: Sequence[float]) -> xr.Dataset:

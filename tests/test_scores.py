@@ -426,6 +426,15 @@ def test_series_without_a_score_say_why():
     assert why(found, "daily", "SWE", "reason_pooled") == "scored"
 
 
+def test_rounding_is_no_variation():
+    o = daily(0)["GPP"].isel(site=0).astype(float)
+    flat = 0.1 + 1e-12 * daily(1)["GPP"].isel(site=0).astype(float)
+    found = metrics(flat, o, "time")
+    assert np.isnan(found[["r", "KGE"]].to_array()).all()
+    assert [*REASONS][int(found["reason"])] == "constant_prediction"
+    assert np.isnan(metrics(o, flat, "time")[["NSE", "r", "KGE", "KGE_alpha"]].to_array()).all()
+
+
 def test_a_year_of_one_value_everywhere():
     observed = daily(1).map(xr.zeros_like)
     observed["GPP"].attrs["units"] = UNITS["GPP"]

@@ -162,6 +162,8 @@ def test_nothing_to_look_at_is_no_crash():
     found = prediction.h2cm.coverage(observed)
     for name in ("coverage", "rank_histogram", "spread", "error", "spread_skill"):
         assert np.isnan(found[name]).all(), name
+    weightless = draws(3)[1].where(observed["site"] == "a").assign(area=("site", [0.0, 1, 1, 1, 1], {"units": "m2"}))
+    assert np.isnan(prediction.h2cm.coverage(weightless)["coverage"]).all()
     flat = prediction * 0
     flat["GPP"].attrs = GPP
     same = flat.isel(fold=0, drop=True)

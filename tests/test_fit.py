@@ -14,9 +14,9 @@ import xh2cm
 from xh2cm.data.cells import to_tensors
 from xh2cm.errors import FitError, InputError, StoreError
 from xh2cm.model import HybridModel, SpinUp
-from xh2cm.model.loss import TARGET_TABLE
 from xh2cm.model.optimiser import AdamW
 from xh2cm.physics import DegreeDaySnow, Processes
+from xh2cm.targets import TARGET_TABLE
 from xh2cm.train import Batch, Samples, Training, label_tensor, normalisation, train
 from xh2cm.variables import Parameter
 
@@ -201,7 +201,7 @@ def test_weights_of_targets_count(short):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"targets": ["Et"]}, "Et"),
+        ({"targets": ["Evap"]}, "Evap"),
         ({"targets": {"ET": "dayly"}}, "cannot be compared as 'dayly'"),
         ({"targets": {"ET": "daily"}}, "is monthly and cannot be compared daily"),
         ({"weights": {"LE": 2.0}}, "weight of LE"),

@@ -177,6 +177,17 @@ def test_a_gauge_of_two_folds_is_seen_by_none_of_them(gauged):
             assert truths["flow"].values.shape[1] == 1  # its own gauge, or the other fold's
 
 
+def test_gauges_of_several_folds_are_told(daily):
+    rows = [Target("flow", "runoff", "daily", cells="share")]
+    some = xr.DataArray([[0, 1, 1, 1], [1, 1, 1, 0]], dims=("lat", "lon"))
+    settings = QUICK | {"scheme": None, "patience": None}
+    with pytest.warns(xh2cm.H2CMWarning, match="1 of 3 gauges have cells of several folds and count in none"):
+        daily.h2cm.fit(some, targets=rows, **settings)
+    none = daily.assign(share=daily["share"] + 1)
+    with pytest.raises(InputError, match=r"3 of 3 gauges.*\n.*groups=\"catchment\""):
+        none.h2cm.fit(some, targets=rows, **settings)
+
+
 def test_a_gauge_with_a_cell_that_cannot_be_used_is_left_out_and_told(daily):
     holed = daily.copy()
     holed["vpd"] = daily["vpd"].where((daily["lat"] != daily["lat"][0]) | (daily["lon"] != daily["lon"][0]))
@@ -199,7 +210,7 @@ def test_streamflow_alone_trains_a_model(daily):
 def test_real_gauges_of_the_delaware(shared):
     ds = xr.open_dataset(shared("data/drb_grid_daily.nc")).isel(time=slice(90, 150))
     row = Target("gauge_runoff", "runoff", "daily", cells="catchment_weight", weight=2.0)
-    with ds:
+    with ds, pytest.warns(xh2cm.H2CMWarning, match="of several folds"):
         fit = ds.h2cm.fit(2, targets=[row], patience=None, **QUICK | {"scheme": "degrees", "size": 1.0})
     assert (fit.losses["loss"].sel(target="gauge_runoff", split="training") > 0).all()
 
@@ -226,7 +237,8 @@ def test_rows_of_all_sorts_train_together(daily):
         Target("mean_runoff", "runoff"),
         Target("flow", "runoff", cells="share"),
     ]
-    fit = daily.h2cm.fit(2, targets=rows, **QUICK)
+    with pytest.warns(xh2cm.H2CMWarning, match="2 of 3 gauges"):
+        fit = daily.h2cm.fit(2, targets=rows, **QUICK)
     told = {row["name"]: row for row in fit.provenance["targets"]}
     assert {name: row["compare"] for name, row in told.items()} == {
         "GPP": "seasonal",

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -22,7 +23,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from xh2cm.data.cells import Cells, Observed
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, H2CMWarning, InputError
 from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model.hybrid import HybridModel, Scaling, SpinUp
 from xh2cm.model.loss import Compared, Gauges, Truth, losses
@@ -176,9 +177,8 @@ def moments(values: Tensor, label: Tensor, folds: Sequence[int]) -> tuple[Tensor
             finite = chosen.isfinite()
             whole = torch.where(finite, chosen, 0.0).double()
             parts[one] = torch.stack([finite.sum((0, 1)).double(), whole.sum((0, 1)), whole.square().sum((0, 1))])
-    total = torch.stack(
-        [sum((p for one, p in parts.items() if one != k), torch.zeros_like(next(iter(parts.values())))) for k in folds]
-    )
+    nothing = torch.zeros(3, values.shape[2], dtype=torch.float64, device=values.device)
+    total = torch.stack([sum((p for one, p in parts.items() if one != k), nothing) for k in folds])
     count = total[:, 0].clamp(min=1)
     mean = total[:, 1] / count
     std = (total[:, 2] / count - mean.square()).clamp(min=0).sqrt()
@@ -252,6 +252,39 @@ def normalisation(
         std = moments(seen.values.unsqueeze(2), of_cell, folds)[1][:, 0]
         stds[target.name] = torch.ones_like(std) if target.compare == "standardised" else std
     return Normalisation(scaling, stds)
+
+
+def split_gauges(cells: Cells, label: Tensor, targets: Sequence[Target]) -> list[Finding]:
+    """Count the gauges that no fold can learn from or be tested by, for their cells are of several folds.
+
+    Parameters
+    ----------
+    cells : Cells
+    label : Tensor, (cell, 1) or (cell, time)
+    targets : sequence of Target
+
+    Returns
+    -------
+    list of Finding
+        For the targets of which no gauge is left; where some are, a warning is given.
+
+    Warns
+    -----
+    H2CMWarning
+    """
+    findings = []
+    remedy = 'deal folds by catchment, such as fit(groups="catchment")'
+    for target in targets:
+        shares = cells.targets[target.name].shares
+        if shares is not None:
+            there = shares.sum(1) > 0
+            lost = there & (gauge_label(label, shares) < 0).all(1)
+            problem = f"{int(lost.sum())} of {int(there.sum())} gauges have cells of several folds and count in none"
+            if torch.equal(lost, there):
+                findings.append(Finding(f"target {target.name}", problem, remedy))
+            elif lost.any():
+                warnings.warn(f"target {target.name}: {problem}: {remedy}", H2CMWarning, stacklevel=2)
+    return findings
 
 
 def gauge_label(label: Tensor, shares: Tensor) -> Tensor:
@@ -520,6 +553,7 @@ def train(
             for k in folds
             if not len(held[k].cell)
         ]
+    findings += split_gauges(cells, label, targets)
     if findings:
         raise InputError(findings)
 

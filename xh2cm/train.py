@@ -22,14 +22,15 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from xh2cm.data.cells import Cells, Observed
+from xh2cm.data.cells import Cells, Observed, place
 from xh2cm.errors import Finding, H2CMWarning, InputError
 from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model.hybrid import HybridModel, Scaling, SpinUp
 from xh2cm.model.loss import Compared, Gauges, Truth, losses
 from xh2cm.model.optimiser import AdamW
+from xh2cm.model.watch import first_failure
 from xh2cm.targets import PRIORS, Prior, Target
-from xh2cm.variables import FORCING
+from xh2cm.variables import FORCING, OUTPUTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -570,6 +571,17 @@ def train(
     history: list[dict[Split, dict[str, list[float]]]] = []
     alive = list(folds)
 
+    reasons: dict[int, Finding] = {}
+
+    def look(batch: Batch, loss: dict[str, Tensor], gradient: Tensor, whole: Tensor) -> None:
+        """Find out, once a fold, why a step was skipped."""
+        for at, k in enumerate(batch.folds.tolist()):
+            if not whole[at] and k not in reasons:
+                one, rows = Batch(*(x[at : at + 1] for x in batch)), slice(row[k], row[k] + 1)
+                scaling = Scaling(*(x[rows] for x in scales.scaling))
+                found = process_failure(samples, one, model, state.weights[rows], scaling)
+                reasons[k] = found or Finding(f"fold {k}", unfinished(model, loss, gradient, at), "look at the data")
+
     def evaluate(weights: Tensor, batch: Batch, split: Split) -> dict[str, Tensor]:
         rows = torch.tensor([row[k] for k in batch.folds.tolist()], device=device)
         scaling = Scaling(*(x[rows] for x in scales.scaling))
@@ -609,6 +621,11 @@ def train(
             full[rows] = gradient.clamp(-training.clip, training.clip)
             state.step(full, training.rate(epoch), takes)
             walked.append((batch, {name: value.detach() for name, value in loss.items()}))
+            if not whole.all():
+                look(batch, loss, gradient, whole)
+        lost = [k for k in reasons if epoch == 0 and skipped[row[k]] == len(seen[k].steps(training.batch_size))]
+        if broken := [reasons[k] for k in lost if reasons[k].variable != f"fold {k}"]:
+            raise InputError(dict.fromkeys(broken))
         with torch.no_grad():
             checked = []
             for batch in batches({k: held[k] for k in alive if len(held[k].cell)}, training.batch_size, device):
@@ -635,7 +652,42 @@ def train(
         if not alive:
             break
     bar.close()
+    for k, reason in reasons.items():
+        count = f"fold {k}: {int(skipped[row[k]])} steps were skipped"
+        warnings.warn(f"{count}, the first because {reason.variable} {reason.problem}", H2CMWarning, stacklevel=2)
     return Trained(best, history_dataset(history, folds, skipped))
+
+
+def process_failure(
+    samples: Samples, batch: Batch, model: HybridModel, weights: Tensor, scaling: Scaling
+) -> Finding | None:
+    """Which process gave something that is no number in the samples of one fold, on which day and in which cell."""
+    inputs = samples.inputs(batch)
+    names = [name for name in model.outputs if model.outputs[name] in OUTPUTS.values()]
+    with torch.no_grad():
+        carry = model.spun_up(weights, inputs[0], inputs[2], scaling, samples.training.spinup)
+        _, outputs = model.run(weights, inputs[1], inputs[2], scaling, names, carry)
+    lost = torch.stack([~x[0].isfinite().all(-1) for x in outputs.values()]).any(0) & batch.counts[0]
+    if not lost.any():
+        return None
+    one = int(lost.nonzero()[0])
+    spin, forcing, static = (x[:, one : one + 1] for x in inputs)
+    failure = first_failure(model, weights, spin, forcing, static, scaling, samples.training.spinup)
+    cells, start = samples.cells, int(batch.start[0, one])
+    if failure is None:
+        return None
+    first = start if not failure.spinning else max(start - spin.shape[2], 0)
+    where = place(cells.mask, int(cells.index[int(batch.cell[0, one])]))
+    return failure.finding(f"{cells.time.values[first + failure.day]!s:.10}", where)
+
+
+def unfinished(model: HybridModel, loss: dict[str, Tensor], gradient: Tensor, at: int) -> str:
+    """Say what of a step was not finite, though all fluxes were."""
+    names = [name for name, value in loss.items() if name != "total" and not value[at].isfinite()]
+    if names:
+        return f"finds the loss of {', '.join(names)} not finite"
+    by = [name for name, value in model.unpack(gradient[at : at + 1]).items() if not value.isfinite().all()]
+    return f"finds the gradient by {', '.join(by)} not finite: a process has a slope that is not, such as sqrt at 0"
 
 
 def history_dataset(

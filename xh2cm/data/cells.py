@@ -17,7 +17,7 @@ from xh2cm.variables import FORCING, TARGETS
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Calendar", "Cells", "Observed", "time_dimension", "to_device", "to_tensors"]
+__all__ = ["Calendar", "Cells", "Observed", "place", "time_dimension", "to_device", "to_tensors"]
 
 
 class Calendar(NamedTuple):
@@ -149,6 +149,32 @@ def to_device(device: str | torch.device | None) -> torch.device:
             ]
         ) from None
     return found
+
+
+def place(land: xr.DataArray, number: int) -> str:
+    """Say where a cell is.
+
+    Parameters
+    ----------
+    land : DataArray
+        On the land dimensions.
+    number : int
+        Of the cell among all, with the land dimensions flattened.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from xh2cm.data.cells import place
+    >>> place(xr.DataArray(np.ones((2, 3)), coords={"lat": [10.0, 20.0]}, dims=("lat", "x")), 4)
+    'lat 20.0, x 1'
+    """
+    at = dict(zip(land.dims, np.unravel_index(number, land.shape), strict=True))
+    named = (f"{dim} {land[dim].values[i] if dim in land.coords else i}" for dim, i in at.items())
+    return ", ".join(named) or "the cell"
 
 
 def time_dimension(array: xr.DataArray) -> Hashable | None:

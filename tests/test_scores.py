@@ -19,6 +19,7 @@ import xarray as xr
 from xh2cm.errors import InputError
 from xh2cm.results.pairs import SCALES
 from xh2cm.results.scores import COUNTS, METRICS, REASONS, metrics, score
+from xh2cm.targets import Target
 
 pytestmark = pytest.mark.filterwarnings("error")  # no score warns of what it can say
 
@@ -268,6 +269,58 @@ def test_an_observed_anomaly_and_an_observed_ratio():
     np.testing.assert_allclose(found["bias"].sel(variable="CUE", scale="mean"), cue - [0.5, 0.4], rtol=1e-5)
 
 
+# -- targets of one's own ----------------------------------------------------------------------------------------------
+
+
+def test_a_gauge_shows_the_mean_of_its_cells():
+    at = {"lat": [50.0, 49.0], "lon": [0.0, 1.0, 2.0]}
+    prediction = daily(0, dims=("lat", "lon"), sizes=(2, 3), name="ET").assign_coords(at)
+    prediction["ET"][:, 1, 2] = np.nan
+    prediction["ET"][:10, 0, 0] = np.nan
+    share = np.zeros((4, 2, 3))
+    share[0, 0, :2], share[1, 1, 0], share[2, 1, 1:] = [3, 1], 0.5, 1
+    observed = gappy(daily(1, dims=("gauge",), sizes=(4,), name="ET")).rename(ET="flow")
+    observed = observed.assign_coords(at).assign(share=(("gauge", "lat", "lon"), share))
+    observed = observed.assign_coords(gauge=["a", "b", "c", "d"])
+    row = Target("flow", "ET", "daily", cells="share")
+    found = prediction.h2cm.score(observed, targets=[row])
+    assert found["NSE"].dims == ("variable", "scale", "gauge")
+    assert found["gauge"].values.tolist() == ["a", "b", "c", "d"]
+    assert "lat" not in found.coords
+    assert found["units"].item() == "kg m-2 d-1"
+    et = prediction["ET"]
+    agree(
+        found.sel(variable="flow", scale="daily", gauge="a"),
+        (0.75 * et[:, 0, 0] + 0.25 * et[:, 0, 1]).values,
+        observed["flow"].sel(gauge="a").values,
+        1e-6,
+    )
+    agree(found.sel(variable="flow", scale="daily", gauge="b"), et[:, 1, 0].values, observed["flow"][:, 1].values)
+    assert [why(found, "daily", "flow", gauge=k) for k in "cd"] == ["no_prediction", "no_prediction"]
+    assert one(found, "cells", "daily", "flow") == 2
+    apart = prediction.h2cm.score(observed, targets=[row], groups=xr.DataArray([1, 1, 2, 2], dims="gauge"))
+    np.testing.assert_allclose(apart["NSE"].sel(group=1, gauge="a"), found["NSE"].sel(gauge="a"))
+    folds = xr.concat([prediction, prediction + 1], "fold")
+    shifted = folds.h2cm.score(observed, targets=[row])["bias"].sel(gauge="a", scale="daily", variable="flow")
+    np.testing.assert_allclose(shifted.diff("fold"), 1, rtol=1e-5)
+
+
+def test_rows_of_ones_own():
+    prediction = xr.merge([daily(0, name="GPP"), daily(4, name="ET"), daily(5, name="TWS")])
+    quality = xr.DataArray(np.linspace(-0.5, 1, 731).clip(0), dims="time")
+    observed = xr.merge([daily(1), daily(2, name="ET").rename(ET="lysimeter")]).assign(
+        qc=quality * xr.ones_like(daily(1)["GPP"])
+    )
+    rows = [Target("GPP", quality="qc"), Target("lysimeter", "ET")]
+    found = prediction.h2cm.score(observed, targets=rows)
+    assert found["variable"].values.tolist() == ["GPP", "lysimeter"]
+    assert one(found, "count", "daily", site=0) == int((quality > 0).sum())
+    expected = prediction.h2cm.score(daily(2, name="ET"))
+    np.testing.assert_allclose(found["NSE"].sel(variable="lysimeter"), expected["NSE"].sel(variable="ET"))
+    level = prediction.h2cm.score(daily(2, name="TWS"), targets=[Target("TWS", compare="monthly")])
+    assert why(level, "monthly", "TWS", site=0) == "scored"
+
+
 # -- the land, the folds, the groups ---------------------------------------------------------------------------------
 
 
@@ -493,13 +546,18 @@ def test_what_cannot_be_compared_is_an_error_with_a_remedy(change, said):
         ({"targets": ["GPPP"]}, r"'GPPP'"),
         ({"names": {"GPP": "nothing"}}, r"is mapped to 'nothing'"),
         ({"names": {"gross": "GPP"}}, r"names no variable of the model"),
+        ({"targets": [Target("GPP", mapping=np.log)]}, r"target GPP: is mapped, and no variable of the prediction"),
+        ({"targets": [Target("GPP", compare="standardised")]}, r"target GPP: has no units to be scored in"),
+        ({"targets": ["GPP", Target("flow", "GPP", cells="share")]}, r"different land: GPP on site, flow on gauge"),
         ({"units": {"gp": "1"}}, r"units\['gp'\]: names no variable of the dataset"),
         ({"units": {"GPP": "mm day-1"}}, r"GPP: is in 'mm day-1'"),
     ],
 )
 def test_arguments_that_mean_nothing(arguments, said):
+    flow = daily(1, dims=("gauge",), sizes=(1,))["GPP"]
+    observed = daily(1).assign(flow=flow, share=(("gauge", "site"), [[1, 1]]))
     with pytest.raises(InputError, match=said):
-        daily(0).h2cm.score(daily(1), **arguments)
+        daily(0).h2cm.score(observed, **arguments)
 
 
 def test_the_library_of_scores_is_imported_when_it_is_needed():

@@ -288,7 +288,7 @@ class H2CMAccessor:
         observations: xr.Dataset,
         *,
         groups: str | xr.DataArray | None = None,
-        targets: Sequence[str] | None = None,
+        targets: Sequence[str | Target] | None = None,
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
     ) -> xr.Dataset:
@@ -305,7 +305,7 @@ class H2CMAccessor:
         *,
         levels: Sequence[float] = (0.5, 0.8, 0.9),
         groups: str | xr.DataArray | None = None,
-        targets: Sequence[str] | None = None,
+        targets: Sequence[str | Target] | None = None,
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
     ) -> xr.Dataset:

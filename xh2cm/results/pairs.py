@@ -13,10 +13,11 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.match import KNOWN, closest, find_variables
-from xh2cm.data.reading import Input, asked_targets, grid_area, read_area, read_targets
+from xh2cm.data.reading import Input, asked_targets, grid_area, read_area, read_targets, with_targets
 from xh2cm.data.times import datetime_dimensions, day_numbers, month_numbers
 from xh2cm.errors import Finding, InputError
-from xh2cm.variables import TARGETS
+from xh2cm.targets import TARGET_TABLE, Comparison, Target
+from xh2cm.variables import OUTPUTS
 
 __all__ = ["SCALES", "Pairs", "Scale", "Series", "Together", "at_scale", "pair_up", "split", "together"]
 
@@ -26,14 +27,7 @@ Every = Literal["day", "month", "record"]
 SCALES: tuple[Scale, ...] = ("daily", "monthly", "seasonal", "interannual", "mean")
 """Days; calendar months; the mean cycle of the calendar months; months less that cycle; one mean a cell."""
 
-RELATIVE = {"TWS", "NEE_IAV"}
-"""Observed as anomalies: their level means nothing, and each cell's own mean is taken off on both sides."""
-
-ANOMALY = {"NEE_IAV": "NEE"}
-"""Observed less their seasonal cycle already: compared at the interannual scale with the variable named here."""
-
-RATIOS = {"CUE": ("NPP", "GPP")}
-"""Observed as one number a cell: compared with the ratio of two means over time."""
+TABLE: Mapping[str, Target] = {row.name: row for row in TARGET_TABLE}
 
 NEXT_TO_NOTHING = 0.1
 """Below this mean the denominator of a ratio says nothing, as in the loss of the model."""
@@ -55,31 +49,40 @@ class Together(NamedTuple):
 
 
 class Series(NamedTuple):
-    """A variable as it was observed: by days (``step`` is 32 months + day), by months (since year 0), or once."""
+    """A variable as it was observed: by days (``step`` is 32 months + day), by months (since year 0), or once.
+
+    Of ``compare`` only this matters here: an ``anomaly`` has no level, what is ``interannual`` has no cycle either.
+    """
 
     values: Together
     every: Every
-    relative: bool
-    anomaly: bool
+    compare: Comparison | Literal[""]
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """What can be compared, in memory, and what the cells weigh.
+    """What can be compared, in memory, and where it lies.
 
     Parameters
     ----------
     series : mapping of str to Series
         By public name.
-    area : DataArray, m2
-        On the land axes; ones where nothing is known of it.
+    units : mapping of str to str
+    frame : Dataset
+        The coordinates of land, time and folds, and ``area`` on the land: what a cell weighs.
     notes : tuple of str
         What was left out, and why.
     """
 
     series: Mapping[str, Series]
-    area: xr.DataArray
+    units: Mapping[str, str]
+    frame: xr.Dataset
     notes: tuple[str, ...]
+
+    @property
+    def area(self) -> xr.DataArray:
+        """Area of the cells, m2, without coordinates; ones where nothing is known of it, and for gauges."""
+        return _bare(self.frame["area"])
 
 
 # -- laying side by side ---------------------------------------------------------------------------------------------
@@ -88,7 +91,7 @@ class Pairs:
 def pair_up(
     prediction: xr.Dataset,
     observations: xr.Dataset,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str | Target] | None = None,
     names: Mapping[str, str | float] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> Pairs:
@@ -121,48 +124,88 @@ def pair_up(
         )
         if not isinstance(given, xr.Dataset)
     ]
-    if findings:
-        raise InputError(findings)
-    findings += _unfit(prediction, observations)
+    findings = findings or list(_unfit(prediction, observations))
     if findings:
         raise InputError(findings)
 
     names = names or {}
-    source = _beside(prediction, observations, names, units or {}, findings)
-    sides = {name: RATIOS.get(name, (ANOMALY.get(name, name),)) for name in TARGETS}
     asked_for, asked = asked_targets(targets, names, findings)
-    wanted = [name for name in asked_for if set(sides[name]) <= set(prediction.data_vars)]
-    for name in asked_for if targets is not None else ():
-        if name not in wanted:
-            remedy = f"out = ds.h2cm.predict(fit, variables={list(sides[name])})"
-            findings.append(Finding(name, "was asked for and is not in the prediction", remedy))
+    rows = {name: _completed(name, row) for name, row in asked_for.items()}
+    wanted = {name: row for name, row in rows.items() if set(shown_by(row)) <= set(prediction.data_vars)}
+    findings += _not_comparable(wanted)
+    if targets is not None:
+        findings += _not_predicted({name: row for name, row in rows.items() if name not in wanted})
     notes: list[str] = []
-    found = read_targets(source, wanted, asked & {*wanted}, findings, notes)
+    source = with_targets(_beside(prediction, observations, names, units or {}, findings), wanted)
+    found, quality, shares = read_targets(source, wanted, asked & {*wanted}, findings, notes)
     if not found and not findings:
         problem = f"hold nothing to compare with what is predicted ({', '.join(map(str, prediction)) or 'nothing'})"
-        name_it = f'say where it is: names={{"{wanted[0] if wanted else "GPP"}": "..."}}'
+        name_it = f'say where it is: names={{"{next(iter(wanted), "GPP")}": "..."}}'
         remedy = "give observations of the land and the time of the prediction" if notes else name_it
         findings.append(Finding("observations", "; ".join([problem, *notes]), remedy))
+    lands = {name: shares[name].dims[:1] if name in shares else source.land for name in found}
+    if len({*lands.values()}) > 1:
+        told = ", ".join(f"{name} on {' and '.join(map(str, dims)) or 'one cell'}" for name, dims in lands.items())
+        findings.append(Finding("targets", f"lie on different land: {told}", "score them apart: targets=[...]"))
+    area = None if shares else read_area(source, findings)
     if findings:
         raise InputError(dict.fromkeys(findings))
 
-    area = read_area(source, findings)
-    if findings:
-        raise InputError(findings)
-    if area is None:
+    land = next(iter(lands.values()))
+    if area is None and not shares:
         area = grid_area(source)
     if area is None:
-        area = xr.DataArray(np.ones(source.shape), dims=source.land)
-    laid = {name: _laid(prediction, sides[name], array, source) for name, array in found.items()}
+        area = xr.DataArray(np.ones([source.dataset.sizes[dim] for dim in land]), dims=land)
+    laid = {}
+    for name, array in found.items():
+        kept = array.where(quality[name] > 0) if name in quality else array
+        laid[name] = _laid(prediction, wanted[name], kept, shares.get(name), source)
     computed, weights = _computed(([side for _, *side in laid.values()], area))  # so a lazy prediction is made once
-    series = {
-        name: Series(together(*side), every, name in RELATIVE, name in ANOMALY)
-        for (name, (every, *_)), side in zip(laid.items(), computed, strict=True)
-    }
     weights = weights.fillna(0.0).clip(min=0.0)
     if not weights.any():
         raise InputError([Finding("area", "is above 0 in no cell", "give the area of the cells, or leave it out")])
-    return Pairs(series, weights, tuple(notes))
+    return Pairs(
+        series={
+            name: Series(together(*side), every, wanted[name].compare)
+            for (name, (every, *_)), side in zip(laid.items(), computed, strict=True)
+        },
+        units={name: source.known[name].units for name in laid},
+        frame=_frame(prediction, source.dataset, weights),
+        notes=tuple(notes),
+    )
+
+
+def _completed(name: str, row: Target) -> Target:
+    """A row with what the table says of it where the user did not."""
+    table = TABLE.get(name, row)
+    return dataclasses.replace(row, fields=row.fields or table.fields, compare=row.compare or table.compare)
+
+
+def shown_by(row: Target) -> list[str]:
+    """Public names of what shows a target."""
+    return [OUTPUTS[field].name if field in OUTPUTS else field for field in row.fields]
+
+
+def _not_comparable(wanted: Mapping[str, Target]) -> Iterator[Finding]:
+    """Name the rows that training can compare and nobody can score in units."""
+    for name, row in wanted.items():
+        if row.mapping is not None or row.compare == "standardised":
+            problem = "is mapped, and no variable of the prediction" if row.mapping else "has no units to be scored in"
+            series = f'out["{shown_by(row)[0]}"], ds["{name}"], "time"'
+            yield Finding(f"target {name}", problem, f"from xh2cm.results.scores import metrics: metrics({series})")
+
+
+def _not_predicted(rows: Mapping[str, Target]) -> Iterator[Finding]:
+    for name, row in rows.items():
+        remedy = f"out = ds.h2cm.predict(fit, variables={shown_by(row)})"
+        yield Finding(name, "was asked for and is not in the prediction", remedy)
+
+
+def _frame(prediction: xr.Dataset, beside: xr.Dataset, area: xr.DataArray) -> xr.Dataset:
+    """Coordinates of what is compared."""
+    places = {name: c.variable for name, c in beside.coords.items() if c.dims and set(c.dims) <= {*area.dims}}
+    rest = {name: c.variable for name, c in prediction.coords.items() if set(c.dims) <= {"time", "fold"}}
+    return xr.Dataset({"area": area}, coords={**rest, **places})
 
 
 def _unfit(prediction: xr.Dataset, observations: xr.Dataset) -> Iterator[Finding]:
@@ -222,17 +265,19 @@ def _beside(
 
 
 def _laid(
-    prediction: xr.Dataset, needed: tuple[str, ...], array: xr.DataArray, source: Input
+    prediction: xr.Dataset, row: Target, array: xr.DataArray, share: xr.DataArray | None, source: Input
 ) -> tuple[Every, xr.DataArray, xr.DataArray]:
     """One variable, predicted and observed on the same steps, lazily."""
-    sides = [_finite(_bare(prediction[variable])) for variable in needed]
-    observed = _finite(array.transpose(..., *source.land))
-    axis = next((dim for dim in array.dims if dim not in source.land), None)
-    if axis is None:
-        above, below = (side.mean("time") for side in sides)
-        ratio = above / below.where(below >= NEXT_TO_NOTHING)
-        return "record", ratio.expand_dims(step=[0]), observed.expand_dims(step=[0])
-    time, when = prediction["time"], source.dataset[axis]
+    sides = [_finite(_bare(prediction[name])) for name in shown_by(row)]
+    if share is not None:
+        sides = [_of_gauges(side, share) for side in sides]
+    axes = source.time_axes(array)
+    observed = _finite(array)
+    if not axes:
+        means = [side.mean("time") for side in sides]
+        one = means[0] if len(means) == 1 else means[0] / means[1].where(means[1] >= NEXT_TO_NOTHING)
+        return "record", one.expand_dims(step=[0]), observed.expand_dims(step=[0])
+    time, when = prediction["time"], source.dataset[axes[0]]
     steps = np.diff(day_numbers(when))
     every: Every = "day" if steps.size and steps.min() == 1 else "month"
     side = sides[0].chunk(time=-1) if sides[0].chunks else sides[0]
@@ -243,8 +288,17 @@ def _laid(
         whole = sum_by(predicted.notnull(), month) == xr.DataArray(length, dims="step")
         predicted = mean_by(predicted, month).where(whole)
     labels = _dates(when) if every == "day" else month_numbers(when)
-    observed = observed.rename({axis: "step"}).assign_coords(step=labels).reindex(step=predicted["step"])
+    observed = observed.rename({axes[0]: "step"}).assign_coords(step=labels).reindex(step=predicted["step"])
     return every, predicted, observed
+
+
+def _of_gauges(array: xr.DataArray, share: xr.DataArray) -> xr.DataArray:
+    """Weighted mean of the cells of each gauge, NaN where one of them has no value."""
+    land = share.dims[1:]
+    total = share.sum(land)
+    whole = xr.dot(array.notnull().astype(float), (share > 0).astype(float), dim=land) == (share > 0).sum(land)
+    mean: xr.DataArray = xr.dot(array.fillna(0.0), share, dim=land) / total.where(total > 0)
+    return mean.where(whole)
 
 
 def _computed(lazy: Any) -> Any:
@@ -311,12 +365,13 @@ def at_scale(series: Series, scale: Scale) -> Together | None:
     (in one year alone it is zero by construction). Total water storage has no level: at every scale its own mean over
     the days or months compared is taken off.
     """
-    pair, every, relative, anomaly = series
+    pair, every, compare = series
     pair = pair._replace(predicted=pair.predicted.astype(float), observed=pair.observed.astype(float))
-    if anomaly:
+    if compare == "interannual":
         return interannual(pair) if scale == "interannual" else None
     if every == "record":
         return pair if scale == "mean" else None
+    relative = compare == "anomaly"
     if scale == "daily":
         return (without_level(pair) if relative else pair) if every == "day" else None
     monthly = binned(pair, pair.observed["step"].values // 32) if every == "day" else pair
@@ -400,9 +455,7 @@ def sum_by(array: xr.DataArray, number: np.ndarray) -> xr.DataArray:
 # -- groups ----------------------------------------------------------------------------------------------------------
 
 
-def split(
-    pairs: Pairs, groups: str | xr.DataArray, prediction: xr.Dataset, observations: xr.Dataset
-) -> Iterator[tuple[Any, Pairs]]:
+def split(pairs: Pairs, groups: str | xr.DataArray, observations: xr.Dataset) -> Iterator[tuple[Any, Pairs]]:
     """Give the cells and days of one label after the other.
 
     Parameters
@@ -411,8 +464,7 @@ def split(
     groups : str or DataArray
         Labels on the land axes, on time or on both, such as ``fit.labels``, or the name of a variable of the
         observations that holds them; NaN and empty text belong to no group.
-    prediction, observations : Dataset
-        What the pairs were made of.
+    observations : Dataset
 
     Yields
     ------
@@ -436,8 +488,8 @@ def split(
         axes = ", ".join(map(str, ("time", *land)))
         findings.append(Finding("groups", f"lie on {groups.dims}, not on {axes}", "give a label per cell, day or both"))
     for dim in {"time", *land} & {*groups.dims}:
-        if not _same_axis(groups, prediction, dim):
-            problem = f"lie elsewhere along {dim!r} than the prediction"
+        if not _same_axis(groups, pairs.frame, dim):
+            problem = f"lie elsewhere along {dim!r} than what is compared"
             findings.append(Finding("groups", problem, f'groups = groups.sel({dim}=out["{dim}"])'))
     if findings:
         raise InputError(findings)
@@ -448,7 +500,7 @@ def split(
         named &= labels != ""
     if not named.any():
         raise InputError([Finding("groups", "hold no label (all NaN or empty)", "label the cells or days to look at")])
-    time = prediction["time"]
+    time = pairs.frame["time"]
     for one in np.unique(labels.values[named.values]):
         inside = (labels == one) & named
         if "time" in inside.dims:

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.results.pairs import ROUNDING, SCALES, Pairs, Scale, Together, at_scale, pair_up, split, together
-from xh2cm.variables import TARGETS
+from xh2cm.targets import Target
 
 __all__ = ["METRICS", "REASONS", "attributes", "held_out", "metrics", "score"]
 
@@ -175,7 +175,7 @@ def score(
     observations: xr.Dataset,
     *,
     groups: str | xr.DataArray | None = None,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str | Target] | None = None,
     names: Mapping[str, str | float] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
@@ -232,7 +232,7 @@ def score(
     if groups is None:
         found = _scored(pairs)
     else:
-        parts = split(pairs, groups, prediction, observations)
+        parts = split(pairs, groups, observations)
         found = along("group", {label: _scored(part) for label, part in parts})
     median = {f"{name}_median": _median(found[name], pairs.area, found[f"{name}_pooled"]) for name in METRICS}
     found = found.assign(median)
@@ -247,7 +247,7 @@ def _scored(pairs: Pairs) -> xr.Dataset:
         for scale in SCALES:
             if (pair := at_scale(series, scale)) is not None:
                 pair = Together(*(array.drop_vars("step") for array in pair))  # aligned already
-                relative = series.relative or scale == "interannual"
+                relative = series.compare == "anomaly" or scale == "interannual"
                 cells = _metrics(pair, ["step"], relative=relative)
                 pooled = _metrics(pair, ["step", *pairs.area.dims], weights=pairs.area, relative=relative)
                 scales[scale] = cells.assign({f"{key}_pooled": array for key, array in pooled.items()})
@@ -306,11 +306,11 @@ def attributes(pairs: Pairs, prediction: xr.Dataset, title: str) -> dict[str, st
     return {"Conventions": "CF-1.11", "title": title, **known, "held_out": held_out(member), **left_out}
 
 
-def placed(found: xr.Dataset, pairs: Pairs, prediction: xr.Dataset) -> xr.Dataset:
-    """Give results the coordinates of the prediction, and the units of each variable."""
-    kept = {n: c for n, c in prediction.coords.items() if set(c.dims) <= {*found.dims} - {"group"}}
-    units = [TARGETS[name].units for name in pairs.series]
-    return found.assign_coords({**kept, "units": ("variable", units, {"long_name": "units of RMSE and bias"})})
+def placed(found: xr.Dataset, pairs: Pairs) -> xr.Dataset:
+    """Give results the coordinates of what was compared, and the units of each variable."""
+    kept = {name: c for name, c in pairs.frame.coords.items() if set(c.dims) <= {*found.dims}}
+    units = ("variable", list(pairs.units.values()), {"long_name": "units of RMSE and bias"})
+    return found.assign_coords({**kept, "units": units})
 
 
 def _described(found: xr.Dataset, pairs: Pairs, prediction: xr.Dataset) -> xr.Dataset:
@@ -339,4 +339,4 @@ def _described(found: xr.Dataset, pairs: Pairs, prediction: xr.Dataset) -> xr.Da
         }
     found["cells"].attrs = {"long_name": "cells with an observation compared", "units": "1"}
     attrs = attributes(pairs, prediction, "Scores of a prediction against observations")
-    return placed(found, pairs, prediction).assign_attrs(attrs | {"references": REFERENCES})
+    return placed(found, pairs).assign_attrs(attrs | {"references": REFERENCES})

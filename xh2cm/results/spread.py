@@ -19,6 +19,7 @@ import xarray as xr
 from xh2cm.errors import Finding, InputError
 from xh2cm.results.pairs import SCALES, Pairs, Together, at_scale, pair_up, split
 from xh2cm.results.scores import COUNTS, along, attributes, everywhere, placed
+from xh2cm.targets import Target
 
 __all__ = ["coverage", "spread"]
 
@@ -84,7 +85,7 @@ def coverage(
     *,
     levels: Sequence[float] = (0.5, 0.8, 0.9),
     groups: str | xr.DataArray | None = None,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str | Target] | None = None,
     names: Mapping[str, str | float] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
@@ -152,7 +153,7 @@ def coverage(
     if groups is None:
         found = _covered(pairs, levels)
     else:
-        parts = split(pairs, groups, prediction, observations)
+        parts = split(pairs, groups, observations)
         found = along("group", {label: _covered(part, levels) for label, part in parts})
     return _described(found, pairs, prediction, levels)
 
@@ -244,4 +245,4 @@ def _described(found: xr.Dataset, pairs: Pairs, prediction: xr.Dataset, levels: 
     found["rank"].attrs = {"long_name": "rank of the observation among the folds, from 1", "units": "1"}
     attrs = attributes(pairs, prediction, "Observations within the spread of the folds")
     notes = f"{attrs['comment']}; {CAVEAT}" if "comment" in attrs else CAVEAT
-    return placed(found, pairs, prediction).assign_attrs(attrs | {"comment": notes})
+    return placed(found, pairs).assign_attrs(attrs | {"comment": notes})

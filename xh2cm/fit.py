@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -23,24 +23,25 @@ import torch
 import xarray as xr
 
 import xh2cm.physics
-from xh2cm.data.cells import to_device, to_tensors
+from xh2cm.data.cells import Cells, to_device, to_tensors
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop
-from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
+from xh2cm.model import HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Comparison, Target
+from xh2cm.model.pins import Pins
 from xh2cm.physics import Processes
 from xh2cm.train import Training, label_tensor, normalisation, train
-from xh2cm.variables import TARGETS
+from xh2cm.variables import FORCING, TARGETS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Fit", "fit_dataset", "load_fit"]
+__all__ = ["Fit", "fit_dataset", "load_fit", "needed_forcing"]
 
-FORMAT = 1
-"""Version of the files a fit is saved in."""
+FORMAT = 2
+"""Version of the files a fit is saved in; 1 had no pins, and all forcings in its scaling."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Fit:
     spinup : SpinUp
     provenance : dict
         How it came about.
+    maps : Dataset
+        Maps that parameters are pinned to, by their names, on the land it was fitted on.
 
     Examples
     --------
@@ -81,6 +84,7 @@ class Fit:
     losses: xr.Dataset
     spinup: SpinUp
     provenance: dict[str, Any]
+    maps: xr.Dataset = dataclasses.field(default_factory=xr.Dataset)
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -95,6 +99,8 @@ class Fit:
     def __repr__(self) -> str:
         size = f"{len(self.folds)} folds, {self.weights.shape[1]:,} weights, {len(self.features)} static features"
         lines = [f"<xh2cm.Fit {self.fingerprint}> {size}"]
+        if self.model.pinned:
+            lines.append(f"  pinned       {', '.join(f'{name} = {to}' for name, to in self.model.pinned.items())}")
         loss = self.losses["loss"]
         if loss.sizes["epoch"]:
             total = loss.sel(target="total")
@@ -166,6 +172,8 @@ class Fit:
         self.losses.to_netcdf(folder / "losses.nc")
         if self.labels is not None:
             self.labels.to_netcdf(folder / "folds.nc")
+        if self.maps:
+            self.maps.to_netcdf(folder / "maps.nc")
         about = {
             "format": FORMAT,
             "features": list(self.features),
@@ -173,14 +181,17 @@ class Fit:
             "processes": {slot: described(getattr(self.model.processes, slot)) for slot in Processes.slots},
             "networks": [dataclasses.asdict(net) for net in self.model.networks],
             "width": self.model.width,
+            "pins": self.model.pins,
             "provenance": self.provenance,
             "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
         }
         (folder / "fit.json").write_text(json.dumps(about, indent=1))
 
 
-def described(process: Any) -> dict[str, Any]:
-    """Name and settings of a process, as they are written down."""
+def described(process: Any) -> dict[str, Any] | None:
+    """Name and settings of a process, as they are written down; None for an empty slot."""
+    if process is None:
+        return None
     fields = dataclasses.fields(process) if is_dataclass(process) else ()
     settings = {field.name: getattr(process, field.name) for field in fields}
     return {
@@ -268,8 +279,9 @@ def fit_dataset(
     targets: Sequence[str] | Mapping[str, str] | None = None,
     weights: Mapping[str, float] | None = None,
     processes: Processes | None = None,
-    networks: Sequence[Net] = PUBLISHED_NETWORKS,
+    networks: Sequence[Net] | None = None,
     width: int | None = None,
+    pins: Pins | None = None,
     normalise: Literal["training", "stored"] = "training",
     training: Training | None = None,
     device: str | torch.device | None = None,
@@ -291,9 +303,11 @@ def fit_dataset(
     weights : mapping of str to float, optional
         Weights of the targets in the total loss, 1 if not given.
     processes : Processes, optional
-    networks : sequence of Net
+    networks : sequence of Net, optional
     width : int, optional
         Hidden units of the daily nets.
+    pins : Pins, optional
+        From `read_pins`.
     normalise : {"training", "stored"}
     training : Training, optional
     device : str or torch.device, optional
@@ -313,14 +327,21 @@ def fit_dataset(
     training = training or Training()
     where = to_device(device)
     labels = fold_labels(dataset, folds, scheme=scheme, size=size, groups=groups, test=test, seed=1).compute()
-    cells = to_tensors(dataset, where)
+    pins = pins or Pins({}, xr.Dataset())
+    features, table = dataset.sizes["feature"], tuple(networks or ())
+    model = HybridModel(features, processes or Processes(), table, width, tuple(pins.how.items()))
+    beyond = [t.name for t in TARGET_TABLE if t.name in dataset and not model.outputs.keys() >= set(t.fields)]
+    if asked := [name for name in beyond if name in (targets or ())]:
+        remedy = "leave it out of targets, or fit with processes that walk carbon: Processes()"
+        raise InputError(Finding(f"target {name}", "is of carbon, which is not walked", remedy) for name in asked)
+    idle = {*beyond, *FORCING} - set(model.forcing)
+    cells = with_maps(to_tensors(dataset.drop_vars(idle, errors="ignore"), where), pins.maps, model.maps)
     rows = chosen_targets(list(cells.targets), targets, weights, {name: o.step for name, o in cells.targets.items()})
     label = label_tensor(labels, cells)
     known = [k for k in label.unique().tolist() if k >= 0]
     if missing := [k for k in only or [] if k not in known]:
         raise InputError([Finding(f"fold {k}", "there is no such fold", f"choose from {known}") for k in missing])
     chosen = list(only) if only is not None else known
-    model = HybridModel(len(cells.features), processes or Processes(), tuple(networks), width)
     scales = normalisation(cells, label, chosen, rows, normalise)
     done = train(cells, label, chosen, model, rows, scales, training, progress=progress, loop=loop)
     provenance = {
@@ -334,7 +355,42 @@ def fit_dataset(
         "training": dataclasses.asdict(training),
         "targets": [dataclasses.asdict(t) for t in rows],
     }
-    return Fit(done.weights, model, scales.scaling, cells.features, labels, done.losses, training.spinup, provenance)
+    if beyond:
+        provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"
+    kept = scales.scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
+    return Fit(done.weights, model, *kept)
+
+
+def needed_forcing(
+    processes: Processes, networks: Sequence[Net] | None, pinned: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Say which forcing a model asks for, before it is known what its pins are.
+
+    Parameters
+    ----------
+    processes : Processes
+    networks : sequence of Net, optional
+    pinned : collection of str
+        Names of pinned parameters; a net that gives nothing else sees nothing.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> needed_forcing(Processes.water(), None)
+    ('net_radiation', 'precipitation', 'air_temperature', 'vpd')
+    """
+    pins = tuple((p.name, "global") for p in processes.parameters if p.name in pinned)
+    return HybridModel(0, processes, tuple(networks or ()), pins=pins).forcing
+
+
+def with_maps(cells: Cells, maps: xr.Dataset, names: Sequence[str]) -> Cells:
+    """Put the maps of pinned parameters behind the static features."""
+    values = [maps[name].transpose(*cells.mask.dims).values.reshape(-1)[cells.index] for name in names]
+    behind = [torch.from_numpy(x).to(cells.static)[:, None] for x in values]
+    return dataclasses.replace(cells, static=torch.cat([cells.static, *behind], 1))
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -408,14 +464,19 @@ def from_folder(folder: Path, processes: Processes | None) -> Fit:
         Net(**{**net, "inputs": tuple(net["inputs"]), "outputs": tuple(net["outputs"])}) for net in about["networks"]
     ]
     made_with = recalled(about["processes"], processes, folder)
-    model = HybridModel(len(about["features"]), made_with, tuple(rows), about["width"])
+    pins = tuple((name, to) for name, to in about.get("pins", ()))
+    model = HybridModel(len(about["features"]), made_with, tuple(rows), about["width"], pins)
     weights = tensors.pop("weights")
+    if about["format"] == 1:
+        walked = [list(FORCING).index(name) for name in model.forcing]
+        tensors = {name: x[:, walked] if name.startswith("forcing") else x for name, x in tensors.items()}
     if weights.ndim != 2 or weights.shape[1] != model.size:
         raise FitError(f"{folder} holds {tuple(weights.shape)} weights, its model needs (fold, {model.size})")
     return Fit(
         weights=weights,
         model=model,
         scaling=Scaling(**tensors) if tensors else None,
+        maps=xr.load_dataset(folder / "maps.nc") if "maps.nc" in about["sha256"] else xr.Dataset(),
         features=tuple(about["features"]),
         labels=xr.load_dataarray(folder / "folds.nc") if "folds.nc" in about["sha256"] else None,
         losses=xr.load_dataset(folder / "losses.nc"),
@@ -430,10 +491,11 @@ def recalled(described_as: Mapping[str, Any], given: Processes | None, path: Pat
     wrong = []
     for slot in Processes.slots:
         told = described_as[slot]
-        kind = getattr(xh2cm.physics, told["name"], None) if told["name"] in xh2cm.physics.__all__ else None
+        name = told["name"] if told else None
+        kind = getattr(xh2cm.physics, name) if name in xh2cm.physics.__all__ else None
         process = getattr(given, slot) if given is not None else kind(**told["settings"]) if kind else None
-        if process is None or json.loads(json.dumps(described(process))) != told:
-            wrong.append(f"{slot} = {told['name']}(...)")
+        if json.loads(json.dumps(described(process))) != told:
+            wrong.append(f"{slot} = {name}(...)" if name else f"{slot} = None")
         found[slot] = process
     if wrong:
         raise FitError(

@@ -26,7 +26,6 @@ from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model.hybrid import HybridModel, Scaling, SpinUp
 from xh2cm.model.loss import PRIORS, Compared, Prior, Target, Truth, losses
 from xh2cm.model.optimiser import AdamW
-from xh2cm.variables import FORCING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,7 +179,7 @@ def normalisation(
     InputError
         If attributes are asked for that are not there.
     """
-    names = [*FORCING, *(["static"] if cells.features else []), *(t.name for t in targets)]
+    names = [*cells.driving, *(["static"] if cells.features else []), *(t.name for t in targets)]
     if source == "stored":
         if missing := [name for name in names if name not in cells.scales]:
             remedy = 'write them, or give normalise="training"'
@@ -191,14 +190,14 @@ def normalisation(
             mean, std = (x.to(cells.forcing.device).expand(len(folds), -1) for x in pair)
             return mean, std
 
-        forcing = [stored(name) for name in FORCING]
+        forcing = [stored(name) for name in cells.driving]
         mean, std = (torch.cat(x, 1) for x in zip(*forcing, strict=True))
         empty = cells.static.new_zeros(len(folds), 0)
         static = stored("static") if cells.features else (empty, empty)
         return Normalisation(Scaling(mean, std, *static), {t.name: stored(t.name)[1][:, 0] for t in targets})
     if source != "training":
         raise InputError([Finding("normalise", f"{source!r} is unknown", 'give "training" or "stored"')])
-    features = cells.static.unsqueeze(1)
+    features = cells.static[:, : len(cells.features)].unsqueeze(1)  # behind them stand maps, which no net sees
     everyone = max(folds) + 1  # no fold: years share their cells
     whole = label if label.shape[1] == 1 else torch.where((label >= 0).any(1, keepdim=True), everyone, -1)
     scaling = Scaling(*moments(cells.forcing, label, folds), *moments(features, whole, folds))
@@ -421,7 +420,7 @@ def train(
     best, best_loss, waited = state.weights.clone(), [math.inf] * len(folds), [0] * len(folds)
     skipped = torch.zeros(len(folds), dtype=torch.int64)
     fields = sorted(
-        {f for t in targets for f in t.fields} | {p.parameter for p in priors if p.parameter in model.parameters}
+        {f for t in targets for f in t.fields} | {p.parameter for p in priors if p.parameter in model.learned}
     )
     history: list[dict[Split, dict[str, list[float]]]] = []
     alive = list(folds)

@@ -42,6 +42,9 @@ SLOTS: Mapping[str, tuple[str, ...]] = {
 }
 """Slots in the order of the day, and what a process standing there returns."""
 
+CARBON = ("gpp", "respiration", "nee")
+"""Slots that may be empty, all three together: then only water is walked."""
+
 BOOKED: Mapping[str, tuple[str, ...]] = {
     "snow": ("temperature",),
     "interception": ("available_energy",),
@@ -74,11 +77,13 @@ class Process(Protocol):
 class Processes:
     """The physics of a day, one process a slot; by default the published one.
 
+    The three slots of carbon may all be None: see `water`.
+
     Raises
     ------
     InputError
-        If a process asks for something that is not known when its turn comes, or two processes declare one parameter
-        differently.
+        If a process asks for something that is not known when its turn comes, two processes declare one parameter
+        differently, or a slot is empty that must not be.
 
     Examples
     --------
@@ -94,40 +99,82 @@ class Processes:
     soil: Process = BucketSoil()
     runoff: Process = FractionalRunoff()
     groundwater: Process = LinearGroundwater()
-    gpp: Process = WaterUseGPP()
-    respiration: Process = Q10Respiration()
-    nee: Process = BiogenicNEE()
+    gpp: Process | None = WaterUseGPP()
+    respiration: Process | None = Q10Respiration()
+    nee: Process | None = BiogenicNEE()
 
     slots: ClassVar[Mapping[str, tuple[str, ...]]] = SLOTS
 
     def __post_init__(self) -> None:
-        findings = [*self._clashes(), *self._unknown()]
-        if findings:
+        if findings := self._empty() or [*self._clashes(), *self._unknown()]:
             raise InputError(findings)
 
-    def __getstate__(self) -> dict[str, Process]:
+    @classmethod
+    def water(cls, **processes: Process) -> Processes:
+        """The physics of water alone, as in the predecessor H2MV: no carbon is booked, and no CO2 needed.
+
+        Parameters
+        ----------
+        **processes : Process
+            Other than published ones, by slot.
+
+        Returns
+        -------
+        Processes
+
+        References
+        ----------
+        Baghirov et al. (2025), doi:10.5194/gmd-18-2921-2025
+
+        Examples
+        --------
+        >>> from xh2cm.physics import Processes
+        >>> Processes.water().carbon
+        False
+        """
+        return cls(**{**dict.fromkeys(CARBON), **processes})  # type: ignore[arg-type]
+
+    def __getstate__(self) -> dict[str, Process | None]:
         return {slot: getattr(self, slot) for slot in SLOTS}  # what is cached is worked out again
+
+    @property
+    def carbon(self) -> bool:
+        """Whether carbon is walked too."""
+        return self.gpp is not None
+
+    @cached_property
+    def filled(self) -> tuple[str, ...]:
+        """Slots a process stands in."""
+        return tuple(slot for slot in SLOTS if getattr(self, slot) is not None)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """All parameters to be learned, each once."""
         named = {p.name: p for p in SHARED_PARAMETERS}
-        for slot in SLOTS:
+        for slot in self.filled:
             named.update({p.name: p for p in getattr(self, slot).parameters})
         return tuple(named.values())
 
     @cached_property
     def calls(self) -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
         """For each slot, and for the energy limit, what to call and with which names."""
-        called = {slot: getattr(self, slot) for slot in SLOTS} | {"limit": getattr(self.evaporation, "limit", None)}
+        called = {slot: getattr(self, slot) for slot in self.filled}
+        called["limit"] = getattr(self.evaporation, "limit", None)
         return {
             name: (call, tuple(inspect.signature(call).parameters)) for name, call in called.items() if call is not None
         }
 
+    def _empty(self) -> list[Finding]:
+        empty = [slot for slot in SLOTS if slot not in self.filled]
+        if set(CARBON) <= set(empty):
+            empty = [slot for slot in empty if slot not in CARBON]
+        remedy = "give a process, such as Processes().{0}; for water alone take Processes.water()"
+        return [Finding(slot, "is None", remedy.format(slot)) for slot in empty]
+
     def _clashes(self) -> list[Finding]:
         declared: dict[str, tuple[str, Parameter]] = {p.name: ("the land itself", p) for p in SHARED_PARAMETERS}
         findings = []
-        for slot in SLOTS:
+        for slot in self.filled:
             for p in getattr(self, slot).parameters:
                 owner, first = declared.setdefault(p.name, (slot, p))
                 if first != p:
@@ -142,14 +189,19 @@ class Processes:
 
     def _unknown(self) -> list[Finding]:
         known = {*State._fields, *Forcing._fields, "temperature", *(p.name for p in SHARED_PARAMETERS)}
+        if not self.carbon:
+            known.remove("npp")
         findings = []
         for turn in (
             "snow",
             "limit",
             *list(SLOTS)[1:],
         ):  # the energy limit is the evaporation's, asked before interception
+            slot = "evaporation" if turn == "limit" else turn
+            if slot not in self.filled:
+                continue
             known.update(BOOKED.get(turn, ()))
-            process = self.evaporation if turn == "limit" else getattr(self, turn)
+            process = getattr(self, slot)
             kind, own = type(process).__name__, known | {p.name for p in process.parameters}
             if turn not in self.calls:
                 remedy = "add `def limit(self, net_radiation)`: water the energy of the day could evaporate, kg m-2 d-1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from xh2cm.model import PUBLISHED_NETWORKS
+from xh2cm.model import PUBLISHED_NETWORKS, WATER_NETWORKS, Net
 from xh2cm.model.loss import PRIORS, TARGET_TABLE
 from xh2cm.physics import Processes
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS, Parameter, Var
@@ -29,6 +29,12 @@ def variables(found: Mapping[str, Var]) -> str:
     return table(heads, rows)
 
 
+def networks(nets: Iterable[Net]) -> str:
+    """Rows of a table of networks."""
+    rows = ((n.name, n.kind, ", ".join(n.inputs) or "static features", ", ".join(n.outputs)) for n in nets)
+    return table(("net", "kind", "sees", "gives"), rows)
+
+
 def bounds(p: Parameter) -> str:
     """Bounds as mathematicians write them."""
     return f"({p.lower:g}, {'inf' if p.upper == float('inf') else format(p.upper, 'g')})"
@@ -37,9 +43,6 @@ def bounds(p: Parameter) -> str:
 def page() -> str:
     """The whole page."""
     parameters = ((p.name, p.long_name, p.units, bounds(p), p.varies) for p in Processes().parameters)
-    networks = (
-        (n.name, n.kind, ", ".join(n.inputs) or "static features", ", ".join(n.outputs)) for n in PUBLISHED_NETWORKS
-    )
     targets = ((t.name, TARGETS[t.name].units, t.compare, " / ".join(t.fields)) for t in TARGET_TABLE)
     priors = ((p.parameter, p.mean, p.std) for p in PRIORS)
     parts = [
@@ -52,7 +55,9 @@ def page() -> str:
         "## Learned parameters\n\nOutputs too, by the same names; `fapar` as `fAPAR`.",
         table(("name", "what it is", "units", "bounds", "varies"), parameters),
         "## Networks\n\n`*` takes every daily parameter that no other row names.",
-        table(("net", "kind", "sees", "gives"), networks),
+        networks(PUBLISHED_NETWORKS),
+        "Without carbon, `Processes.water()`:",
+        networks(WATER_NETWORKS),
         "## Targets\n\nHow each is compared unless `targets={...}` says otherwise.",
         table(("target", "units", "compared as", "computed from"), targets),
         "## Priors",

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import torch
 
     from xh2cm.data.cells import Cells
+    from xh2cm.data.pins import Pin
     from xh2cm.data.report import Report
     from xh2cm.fit import Fit
     from xh2cm.loop.lanes import Loop
     from xh2cm.model import Net, SpinUp
-    from xh2cm.model.pins import Pin
     from xh2cm.physics import Processes
 
 __all__ = ["H2CMAccessor"]
@@ -195,9 +195,9 @@ class H2CMAccessor:
         InputError
             Data, folds or arguments that cannot be used, all findings at once.
         """
+        from xh2cm.data.pins import read_pins, spelled_out
         from xh2cm.fit import fit_dataset, needed_forcing
         from xh2cm.model import SpinUp
-        from xh2cm.model.pins import read_pins, spelled_out
         from xh2cm.physics import Processes
         from xh2cm.train import Training
 
@@ -290,8 +290,8 @@ class H2CMAccessor:
         InputError
             If the data cannot be used or a variable is unknown.
         """
+        from xh2cm.data.pins import spelled_out
         from xh2cm.model import SpinUp
-        from xh2cm.model.pins import spelled_out
         from xh2cm.predict import maps_for, predict_dataset
 
         fit = fit or self._fit
@@ -325,7 +325,7 @@ class H2CMAccessor:
 
     def _without(self, pinned: Mapping[str, Any], static: Sequence[str] | None) -> xr.Dataset:
         """The dataset without the variables that are pinned maps, which are no static features unless named as such."""
-        from xh2cm.model.pins import variables_of
+        from xh2cm.data.pins import variables_of
 
         return self._dataset.drop_vars([n for n in variables_of(pinned, self._dataset) if n not in (static or ())])
 

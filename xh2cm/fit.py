@@ -25,12 +25,12 @@ import xarray as xr
 import xh2cm.physics
 from xh2cm.data.cells import Cells, to_device, to_tensors
 from xh2cm.data.folds import Scheme, fold_labels
+from xh2cm.data.pins import Pins
 from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop
 from xh2cm.model import HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Comparison, Target
-from xh2cm.model.pins import Pins
 from xh2cm.physics import Processes
 from xh2cm.train import Training, label_tensor, normalisation, train
 from xh2cm.variables import FORCING, TARGETS
@@ -100,7 +100,10 @@ class Fit:
         size = f"{len(self.folds)} folds, {self.weights.shape[1]:,} weights, {len(self.features)} static features"
         lines = [f"<xh2cm.Fit {self.fingerprint}> {size}"]
         if self.model.pinned:
-            lines.append(f"  pinned       {', '.join(f'{name} = {to}' for name, to in self.model.pinned.items())}")
+            fixed = [f"{name} = {to}" for name, to in self.model.pinned.items() if to != "global"]
+            one = len(self.model.pinned) - len(fixed)
+            constants = [f"{one} parameters learned as one constant each"] if one else []
+            lines.append(f"  pinned       {', '.join(fixed + constants)}")
         loss = self.losses["loss"]
         if loss.sizes["epoch"]:
             total = loss.sel(target="total")

@@ -19,10 +19,10 @@ import xarray as xr
 
 from xh2cm.data.cells import to_device
 from xh2cm.data.folds import TEST
+from xh2cm.data.pins import read_pins
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model import HybridModel, Scaling, SpinUp
-from xh2cm.model.pins import read_pins
 from xh2cm.physics import Processes
 from xh2cm.variables import OUTPUTS
 

@@ -111,7 +111,7 @@ class Parameter:
     Notes
     -----
     A raw number x becomes ``lower + (upper - lower) sigmoid(x + start)``, or ``lower + softplus(x + start)`` where
-    there is no upper bound.
+    there is no upper bound. For one that is pinned to ``"global"`` see `HybridModel`.
     """
 
     name: str
@@ -128,6 +128,16 @@ class Parameter:
                 f"parameter {self.name!r} has bounds ({self.lower}, {self.upper}): give a finite lower bound and an "
                 f"upper bound above it, such as Parameter({self.name!r}, ..., lower=0.0, upper=1.0)"
             )
+
+    def holds(self, values: Any) -> Any:
+        """Tell which numbers lie within the bounds or on them, where nothing that is learned ever comes."""
+        return (self.lower <= values) & (values <= self.upper) & (values < math.inf)
+
+    @property
+    def range(self) -> str:
+        """The bounds in words."""
+        limits = f"at least {self.lower:g}" if math.isinf(self.upper) else f"between {self.lower:g} and {self.upper:g}"
+        return f"{limits} {self.units}" if self.units != "1" else limits
 
     @property
     def attrs(self) -> dict[str, str | list[float]]:

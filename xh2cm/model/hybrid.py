@@ -7,6 +7,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -26,7 +27,6 @@ from xh2cm.model.network import (
     Ready,
     Weight,
 )
-from xh2cm.model.pins import pin_findings
 from xh2cm.physics import Processes, residuals, step
 from xh2cm.variables import FORCING, OUTPUTS, Fluxes, Forcing, Parameter, Residuals, State, Var
 
@@ -40,6 +40,8 @@ FIRST_NPP = 1.1738447874691162
 
 CARBON_INPUTS = ("co2", "npp")
 """What networks may see only where carbon is walked."""
+
+PIN_REMEDY = 'give a number, a map on the land, or "global" for one learned constant'
 
 COMPILED: Mapping[type, str] = {LSTM: "Lstm", MLP: "Mlp"}
 """Kinds of nets that the fast loop knows, as it calls them."""
@@ -542,6 +544,40 @@ class HybridModel:
             return p.lower + softplus(raw) if p.lower else softplus(raw)
         unit = torch.sigmoid(raw)
         return unit if (p.lower, p.upper) == (0.0, 1.0) else p.lower + (p.upper - p.lower) * unit
+
+
+def is_number(value: object) -> bool:
+    """Tell numbers from all else."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def pin_findings(how: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> list[Finding]:
+    """Say which pins name no parameter, and which are no number within its bounds.
+
+    Parameters
+    ----------
+    how : mapping
+        By name a number, ``"map"`` or ``"global"``.
+    parameters : mapping of str to Parameter
+        Those that may be pinned.
+
+    Returns
+    -------
+    list of Finding
+    """
+    found = []
+    for name, to in how.items():
+        said, p = f"pin {name}", parameters.get(name)
+        if p is None:
+            near = difflib.get_close_matches(str(name), parameters, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(parameters) or 'none'}"
+            found.append(Finding(said, "is no parameter that can be pinned here", hint))
+        elif is_number(to):
+            if not p.holds(to):
+                found.append(Finding(said, f"{to:g} is not {p.range}", PIN_REMEDY))
+        elif not (isinstance(to, str) and to in ("map", "global")):
+            found.append(Finding(said, f"is {to!r}, which is no number", PIN_REMEDY))
+    return found
 
 
 def of(net: Net, named: Mapping[str, Tensor]) -> dict[str, Tensor]:

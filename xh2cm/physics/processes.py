@@ -111,7 +111,7 @@ class Processes:
 
     @classmethod
     def water(cls, **processes: Process) -> Processes:
-        """The physics of water alone, as in the predecessor H2MV: no carbon is booked, and no CO2 needed.
+        """The physics of water alone, as the predecessor H2MV walked it: no carbon is booked, and no CO2 needed.
 
         Parameters
         ----------

@@ -13,18 +13,16 @@ from xh2cm.data.cells import time_dimension
 from xh2cm.data.match import closest
 from xh2cm.data.units import conversion
 from xh2cm.errors import Finding, InputError
+from xh2cm.model.hybrid import PIN_REMEDY, is_number, pin_findings
 from xh2cm.variables import OUTPUTS, Parameter, Var
 
-__all__ = ["Pin", "Pins", "pin_findings", "read_pins", "spelled_out", "variables_of"]
+__all__ = ["Pin", "Pins", "read_pins", "spelled_out", "variables_of"]
 
 Pin = float | str | xr.DataArray
 """A number; a map, or the name of a variable that is one; or ``"global"``."""
 
-REMEDY = 'give a number, a map on the land, or "global" for one learned constant'
-
-
 QUANTITIES = {var.units: var.quantity for var in OUTPUTS.values()}
-"""What a parameter of some units measures, which decides the conversions that are allowed."""
+"""What a parameter of some units measures: conversions are allowed for these."""
 
 
 class Pins(NamedTuple):
@@ -51,7 +49,7 @@ def spelled_out(pin: object, parameters: Iterable[Parameter]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is no mapping.
+        If it is no mapping, or pins all parameters to anything but ``"global"``.
 
     Examples
     --------
@@ -60,9 +58,9 @@ def spelled_out(pin: object, parameters: Iterable[Parameter]) -> dict[str, Any]:
     {'groundwater_recharge_fraction': 'global'}
     """
     named: object = {"*": pin} if isinstance(pin, str) else {} if pin is None else pin
-    if not isinstance(named, Mapping):
+    if not isinstance(named, Mapping) or named.get("*", "global") != "global":
         remedy = 'say which parameter: pin={"q10": 1.5}; or pin="global" for all of them'
-        raise InputError([Finding("pin", f"is a {type(pin).__name__}", remedy)])
+        raise InputError([Finding("pin", f"is {pin!r}", remedy)])
     rest = dict.fromkeys((p.name for p in parameters), named["*"]) if "*" in named else {}
     return rest | {name: value for name, value in named.items() if name != "*"}
 
@@ -82,34 +80,6 @@ def variables_of(pin: Mapping[str, Any], ds: xr.Dataset) -> list[str]:
     named = {value for value in pin.values() if isinstance(value, str) and value != "global"}
     taken = {id(value.variable) for value in pin.values() if isinstance(value, xr.DataArray)}
     return [str(n) for n in ds.data_vars if n in named or id(ds.variables[n]) in taken]
-
-
-def pin_findings(how: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> list[Finding]:
-    """Say which pins name no parameter, and which are no number within its bounds.
-
-    Parameters
-    ----------
-    how : mapping
-        By name a number, ``"map"`` or ``"global"``.
-    parameters : mapping of str to Parameter
-        Those that may be pinned.
-
-    Returns
-    -------
-    list of Finding
-    """
-    found = []
-    for name, to in how.items():
-        p = parameters.get(name)
-        if p is None:
-            found.append(Finding(f"pin {name}", "is no parameter that can be pinned here", closest(name, parameters)))
-        elif isinstance(to, str) and to in ("map", "global"):
-            continue
-        elif not is_number(to):
-            found.append(Finding(f"pin {name}", f"is {to!r}, which is no number", REMEDY))
-        elif not within(np.array(float(to)), p):
-            found.append(Finding(f"pin {name}", f"{float(to):g} is not {bounds(p)}", REMEDY))
-    return found
 
 
 def read_pins(pin: Mapping[str, Any], parameters: Iterable[Parameter], ds: xr.Dataset, mask: xr.DataArray) -> Pins:
@@ -145,7 +115,7 @@ def read_pins(pin: Mapping[str, Any], parameters: Iterable[Parameter], ds: xr.Da
         if isinstance(given, str) and given != "global":
             if given not in ds.variables:
                 problem = f"is {given!r}, which the dataset does not hold"
-                remedy = f"{closest(given, [str(n) for n in ds.data_vars])} Or {REMEDY}"
+                remedy = f"{closest(given, [str(n) for n in ds.data_vars])} Or {PIN_REMEDY}"
                 findings.append(Finding(f"pin {name}", problem, remedy))
                 continue
             value = ds[given]
@@ -184,7 +154,7 @@ def on_land(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parameter | N
     """
     said = f"pin {name}"
     if array.dtype.kind not in "fiu":
-        return Finding(said, f"holds {array.dtype}, no numbers", REMEDY)
+        return Finding(said, f"holds {array.dtype}, no numbers", PIN_REMEDY)
     factor = 1.0 if p is None else scale_to(p, array.attrs.get("units"), said)
     if isinstance(factor, Finding):
         return factor
@@ -206,7 +176,8 @@ def on_land(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parameter | N
             return Finding(said, f"names some {dim} more than once", here)
     found = array.sel(places)
     if set(found.dims) != set(mask.dims):
-        return Finding(said, f"lies on the axes {axes(array)}, and the land on {axes(mask)}", here)
+        remedy = here if array.ndim else f'if it is meant as one number: pin={{"{name}": float(...)}}'
+        return Finding(said, f"lies on the axes {axes(array)}, and the land on {axes(mask)}", remedy)
     for dim in mask.dims:
         if found.sizes[dim] != mask.sizes[dim]:
             return Finding(said, f"has length {found.sizes[dim]} along {dim}, and the land {mask.sizes[dim]}", here)
@@ -223,16 +194,13 @@ def scale_to(p: Parameter, units: object, said: str) -> float | Finding:
     """What numbers in some units are multiplied by to be those of a parameter; 1 where no units are stated."""
     if units is None or str(units).strip() == p.units:
         return 1.0
-    try:
-        scale, offset = conversion(
-            p.name, units, Var(p.name, p.long_name, p.units, QUANTITIES.get(p.units, "fraction"))
-        )
-    except (InputError, TypeError):  # pint's error for degrees within a unit is one of types
-        scale, offset = 0.0, 0.0
-    if offset or not scale:
-        remedy = f'convert it, or if it is already, say so: .assign_attrs(units="{p.units}")'
-        return Finding(said, f"is in {str(units)!r}, and {p.name} in {p.units!r}", remedy)
-    return scale
+    if p.units in QUANTITIES:
+        try:
+            return conversion(p.name, units, Var(p.name, p.long_name, p.units, QUANTITIES[p.units]))[0]
+        except InputError:
+            pass
+    remedy = f'convert it, or if it is already, say so: .assign_attrs(units="{p.units}")'
+    return Finding(said, f"is in {str(units)!r}, and {p.name} in {p.units!r}", remedy)
 
 
 def value_findings(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parameter | None) -> list[Finding]:
@@ -243,28 +211,12 @@ def value_findings(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parame
     if holes.any():
         problem = f"has no value in {holes.sum():,} of {usable.sum():,} usable cells, the first {place(mask, holes)}"
         found.append(Finding(f"pin {name}", problem, "fill it, .fillna(...), or leave these cells out: mask=..."))
-    if p is not None and (outside := usable & ~holes & ~within(values, p)).any():
+    if p is not None and (outside := usable & ~holes & ~p.holds(values)).any():
         first = f"the first {values[outside][0]:g}, {place(mask, outside)}"
-        problem = f"is in {outside.sum():,} of {usable.sum():,} usable cells not {bounds(p)}: {first}"
-        found.append(Finding(f"pin {name}", problem, f"correct it, or .clip({p.lower:g}, {p.upper:g})"))
+        problem = f"is in {outside.sum():,} of {usable.sum():,} usable cells not {p.range}: {first}"
+        limits = f"{p.lower:g}" if np.isinf(p.upper) else f"{p.lower:g}, {p.upper:g}"
+        found.append(Finding(f"pin {name}", problem, f"correct it, or .clip({limits})"))
     return found
-
-
-def is_number(value: object) -> bool:
-    """Tell numbers from all else."""
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def within(values: np.ndarray, p: Parameter) -> np.ndarray:
-    """Which numbers a parameter may have; a pin may lie on a bound, which nothing learned ever reaches."""
-    inside: np.ndarray = np.isfinite(values) & (values >= np.float32(p.lower)) & (values <= np.float32(p.upper))
-    return inside
-
-
-def bounds(p: Parameter) -> str:
-    """The bounds of a parameter in words."""
-    limits = f"at least {p.lower:g}" if np.isinf(p.upper) else f"between {p.lower:g} and {p.upper:g}"
-    return f"{limits} {p.units}" if p.units != "1" else limits
 
 
 def axes(array: xr.DataArray) -> str:

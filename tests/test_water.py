@@ -225,7 +225,7 @@ def test_targets_of_carbon_are_left_out_and_told(short):
     with pytest.raises(InputError) as refused:
         short.h2cm.fit(2, processes=Processes.water(), targets=["ET", "GPP", "CUE"], **FIT)
     assert {f.variable for f in refused.value.findings} == {"target GPP", "target CUE"}
-    assert "is of carbon, which is not walked" in str(refused.value)
+    assert "the model does not compute 'gpp'\n    -> its processes walk no carbon" in str(refused.value)
     with pytest.raises(InputError, match="weight of NEE"):
         short.h2cm.fit(2, processes=Processes.water(), weights={"NEE": 2.0}, **FIT)
     with pytest.raises(InputError, match="targets: the dataset holds none"):

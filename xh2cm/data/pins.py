@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xh2cm.data.cells import time_dimension
+from xh2cm.data.cells import place, time_dimension
 from xh2cm.data.match import closest
 from xh2cm.data.units import conversion
 from xh2cm.errors import Finding, InputError
@@ -206,15 +206,21 @@ def scale_to(p: Parameter, units: object, said: str) -> float | Finding:
 def value_findings(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parameter | None) -> list[Finding]:
     """Say where a map has no value, or one that its parameter cannot have."""
     values, usable = array.values, mask.values
+
+    def where(cells: np.ndarray) -> tuple[str, str]:
+        """How many of the usable cells, and the first of them."""
+        return f"{cells.sum():,} of {usable.sum():,} usable cells", place(mask, int(np.flatnonzero(cells)[0]))
+
     holes = usable & ~np.isfinite(values)
     found = []
     if holes.any():
-        problem = f"has no value in {holes.sum():,} of {usable.sum():,} usable cells, the first {place(mask, holes)}"
-        found.append(Finding(f"pin {name}", problem, "fill it, .fillna(...), or leave these cells out: mask=..."))
+        cells, first = where(holes)
+        remedy = "fill it, .fillna(...), or leave these cells out: mask=..."
+        found.append(Finding(f"pin {name}", f"has no value in {cells}, the first at {first}", remedy))
     if p is not None and (outside := usable & ~holes & ~p.holds(values)).any():
-        first = f"the first {values[outside][0]:g}, {place(mask, outside)}"
-        problem = f"is in {outside.sum():,} of {usable.sum():,} usable cells not {p.range}: {first}"
+        cells, first = where(outside)
         limits = f"{p.lower:g}" if np.isinf(p.upper) else f"{p.lower:g}, {p.upper:g}"
+        problem = f"is in {cells} not {p.range}: the first {values[outside][0]:g}, at {first}"
         found.append(Finding(f"pin {name}", problem, f"correct it, or .clip({limits})"))
     return found
 
@@ -222,10 +228,3 @@ def value_findings(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parame
 def axes(array: xr.DataArray) -> str:
     """The axes of a map, to be read."""
     return f"({', '.join(map(str, array.dims))})"
-
-
-def place(mask: xr.DataArray, where: np.ndarray) -> str:
-    """The first place where something is."""
-    position = zip(mask.dims, np.argwhere(where)[0], strict=True)
-    named = [f"{dim} {mask[dim].values[i] if dim in mask.coords else i}" for dim, i in position]
-    return f"at {', '.join(named)}" if named else "in the only cell"

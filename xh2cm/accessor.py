@@ -12,6 +12,8 @@ import xarray as xr
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.forcing import check
 from xh2cm.errors import FitError
+from xh2cm.results.scores import score
+from xh2cm.results.spread import coverage, spread
 
 if TYPE_CHECKING:
     import torch
@@ -317,6 +319,37 @@ class H2CMAccessor:
             maps=maps_for(fit, pinned, self._dataset, report.dataset["mask"]),
             device=device,
             loop=loop,
+        )
+
+    def score(
+        self,
+        observations: xr.Dataset,
+        *,
+        groups: str | xr.DataArray | None = None,
+        targets: Sequence[str] | None = None,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> xr.Dataset:
+        """Score this prediction against what was observed, at every scale; see `xh2cm.results.scores.score`."""
+        return score(self._dataset, observations, groups=groups, targets=targets, names=names, units=units)
+
+    def spread(self) -> xr.Dataset:
+        """Mean, standard deviation and range of this prediction's folds; see `xh2cm.results.spread.spread`."""
+        return spread(self._dataset)
+
+    def coverage(
+        self,
+        observations: xr.Dataset,
+        *,
+        levels: Sequence[float] = (0.5, 0.8, 0.9),
+        groups: str | xr.DataArray | None = None,
+        targets: Sequence[str] | None = None,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> xr.Dataset:
+        """Count how often observations lie within the spread of folds; see `xh2cm.results.spread.coverage`."""
+        return coverage(
+            self._dataset, observations, levels=levels, groups=groups, targets=targets, names=names, units=units
         )
 
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

@@ -373,6 +373,7 @@ def about(fit: Fit, member: Member) -> dict[str, Any]:
         "Conventions": "CF-1.11",
         "title": f"Water{' and carbon' if fit.model.processes.carbon else ''} fluxes of the land, H2CM hybrid model",
         "source": f"xh2cm {importlib.metadata.version('xh2cm')}, fit {fit.fingerprint}, member {member}",
+        "member": str(member),
         "references": "Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026",
     }
 

@@ -67,3 +67,29 @@ def test_a_slope_that_is_not_finite_is_told_from_a_flux(short):
     with pytest.warns(xh2cm.H2CMWarning, match="the gradient by .* not finite: a process has a slope"):
         fit = short.h2cm.fit(2, processes=Processes(groundwater=Leak(slope=True)), **QUICK)
     assert (fit.losses["skipped_steps"] == 4).all()
+
+
+def replaced(fit, **settings):
+    model = dataclasses.replace(fit.model, processes=Processes(groundwater=Leak(**settings)))
+    return dataclasses.replace(fit, model=model)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_prediction_that_is_no_number_is_an_error_with_day_and_cell(short, lazy):
+    limit, hot = warmest(short)
+    day, lat, lon = f"{hot['time'].values[0]!s:.10}", hot["lat"].item(), hot["lon"].item()
+    fit = replaced(short.h2cm.fit(2, processes=Processes(groundwater=Leak()), **QUICK), warmest=limit)
+    ds = short.chunk(lat=1, lon=2) if lazy else short
+    with pytest.raises(InputError, match=rf"groundwater \(Leak\): gives nan .*\n?.*on {day}.* at lat {lat}, lon {lon}"):
+        ds.h2cm.predict(fit, spinup=xh2cm.SpinUp(passes=0)).compute(scheduler="synchronous")
+    with pytest.raises(InputError, match=rf"on {day} of the spin-up, at lat {lat}, lon {lon}"):
+        ds.h2cm.predict(fit).compute(scheduler="synchronous")
+
+
+def test_weights_that_are_no_numbers_are_blamed_on_the_networks(short):
+    fit = short.h2cm.fit(2, **QUICK)
+    broken = dataclasses.replace(fit, weights=fit.weights * torch.tensor([[1.0], [torch.nan]]))
+    with pytest.raises(
+        InputError, match=r"the networks: give something that is not finite \(the weights are not finite\)"
+    ):
+        short.h2cm.predict(broken)

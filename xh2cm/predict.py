@@ -17,16 +17,19 @@ import numpy as np
 import torch
 import xarray as xr
 
-from xh2cm.data.cells import to_device
+from xh2cm.data.cells import place, to_device
 from xh2cm.data.folds import TEST
 from xh2cm.data.pins import read_pins
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model import HybridModel, Scaling, SpinUp
+from xh2cm.model.watch import first_failure
 from xh2cm.physics import Processes
 from xh2cm.variables import OUTPUTS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from xh2cm.fit import Fit
 
 __all__ = ["DEFAULT_VARIABLES", "maps_for", "predict_dataset", "write_zarr"]
@@ -57,6 +60,8 @@ class Runner:
     spinup: SpinUp
     batch: int
     loop: Loop
+    land: xr.DataArray  # with its coordinates, to say where a run went wrong
+    time: np.ndarray
 
     def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...] | np.ndarray:
         """Run a block.
@@ -64,15 +69,21 @@ class Runner:
         Parameters
         ----------
         *arrays : ndarray
-            The forcings (..., time), static features (..., feature), mask (...) and fold labels (..., 1 or time).
+            The forcings (..., time), static features (..., feature), mask (...), fold labels (..., 1 or time) and the
+            numbers of the cells among all (...).
 
         Returns
         -------
         ndarray, or a tuple of them
             For each field (..., time) or (...), with a fold axis before the time for ``member="all"``; NaN where the
             mask is false.
+
+        Raises
+        ------
+        InputError
+            Where a process or network gives something that is no number.
         """
-        *forcing, static, mask, labels = arrays
+        *forcing, static, mask, labels, numbers = arrays
         land, days, folds = mask.shape, forcing[0].shape[-1], len(self.fit.folds)
 
         def cells(array: np.ndarray) -> np.ndarray:
@@ -88,7 +99,9 @@ class Runner:
             some = index[at : at + self.batch]
             for rows, positions in self.groups(label[some]):
                 chosen = some[positions]
-                found = self.run(rows, np.stack([x[chosen] for x in flat], -1), features[chosen, : self.columns])
+                inputs = np.stack([x[chosen] for x in flat], -1), features[chosen, : self.columns]
+                found = self.run(rows, *inputs)
+                self.raise_unless_finite(found, rows, *inputs, numbers.reshape(-1)[chosen])
                 for result, values in zip(results, found, strict=True):
                     result[chosen] = self.reduced(values, label[chosen])
         whole = tuple(r.reshape(*land, *r.shape[1:]) for r in results)
@@ -116,20 +129,42 @@ class Runner:
             groups.append(([self.fit.folds.index(int(one))] if one != TEST else everyone, positions))
         return groups
 
-    def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
-        """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells."""
-        fit, device = self.fit, self.device
-        weights, scaling = fit.weights[rows].to(device), Scaling(*(x[rows].to(device) for x in self.scaling))
+    def tensors(
+        self, rows: list[int], forcing: np.ndarray, static: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Scaling]:
+        """Weights, forcing of the spin-up, forcing, static features and scaling of some folds on some cells."""
+        device = self.device
+        weights, scaling = self.fit.weights[rows].to(device), Scaling(*(x[rows].to(device) for x in self.scaling))
         x = torch.from_numpy(np.ascontiguousarray(forcing, dtype=np.float32)).to(device).expand(len(rows), -1, -1, -1)
         s = torch.from_numpy(np.ascontiguousarray(static, dtype=np.float32)).to(device).expand(len(rows), -1, -1)
+        return weights, x[:, :, : self.spinup.days or x.shape[2]], x, s, scaling
+
+    def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
+        """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells."""
+        fit = self.fit
+        weights, spin, x, s, scaling = self.tensors(rows, forcing, static)
         with torch.no_grad():
-            period = slice(0, self.spinup.days or x.shape[2])
-            carry = fit.model.spun_up(weights, x[:, :, period], s, scaling, self.spinup, self.loop)
+            carry = fit.model.spun_up(weights, spin, s, scaling, self.spinup, self.loop)
             _, outputs = fit.model.run(weights, x, s, scaling, self.fields, carry, self.loop)
         full = [
             outputs[f] if outputs[f].ndim > 1 else outputs[f].unsqueeze(1).expand(-1, x.shape[1]) for f in self.fields
         ]
         return [o.transpose(0, 1).cpu().numpy() for o in full]
+
+    def raise_unless_finite(
+        self, found: list[np.ndarray], rows: list[int], forcing: np.ndarray, static: np.ndarray, numbers: np.ndarray
+    ) -> None:
+        """Say which process or network gave something that is no number, on which day and where."""
+        lost = [np.argwhere(~np.isfinite(x).all(-1) if x.ndim > 2 else ~np.isfinite(x)) for x in found]
+        if not any(map(len, lost)):
+            return
+        cell, row = next(where[0] for where in lost if len(where))
+        one = self.tensors([rows[row]], forcing[cell : cell + 1], static[cell : cell + 1])
+        failure = first_failure(self.fit.model, *one, self.spinup)
+        where = place(self.land, int(numbers[cell]))
+        if failure is None:
+            raise InputError([Finding("prediction", f"is not finite at {where}", 'look at it with loop="plain"')])
+        raise InputError([failure.finding(f"{self.time[failure.day]!s:.10}", where)])
 
     def reduced(self, values: np.ndarray, label: np.ndarray) -> np.ndarray:
         """From (cell, fold, ...) to what is asked for."""
@@ -256,6 +291,8 @@ def predict_dataset(
         spinup or fit.spinup,
         batch,
         paying(loop, 2 * dataset["mask"].size * dataset.sizes["time"] * len(fit.folds)),  # spin-up and record
+        indexed(dataset["mask"]),
+        dataset["time"].values,
     )
     whole = dataset[[*fit.model.forcing, "mask"]]
     layers = [dataset["static"].drop_vars("feature"), *(maps[name].expand_dims("feature") for name in fit.model.maps)]
@@ -264,6 +301,10 @@ def predict_dataset(
         static = xr.zeros_like(whole["mask"], dtype=np.float32).expand_dims("feature", -1)
     if whole.chunks:
         whole, static = whole.chunk(time=-1), static.chunk(feature=-1)
+    numbers = xr.zeros_like(whole["mask"], dtype=np.int64)
+    numbers = numbers + indexed(dataset["mask"], np.arange(dataset["mask"].size)).drop_vars(
+        list(numbers.coords), errors="ignore"
+    )
     kept = {"fold": len(fit.folds)} if member == "all" else {}
     found = xr.apply_ufunc(
         runner,
@@ -271,7 +312,8 @@ def predict_dataset(
         static,
         whole["mask"],
         held_labels(dataset, fit, member),
-        input_core_dims=[["time"]] * len(fit.model.forcing) + [["feature"], [], ["label"]],
+        numbers,
+        input_core_dims=[["time"]] * len(fit.model.forcing) + [["feature"], [], ["label"], []],
         output_core_dims=[[*kept, *(["time"] if runner.varies(f) else [])] for f in fields],
         output_dtypes=[np.float32] * len(fields),
         dask="parallelized",
@@ -289,6 +331,12 @@ def predict_dataset(
         {n: c for n, c in dataset.coords.items() if n != "feature"}
     )
     return result.assign_coords(fold=list(fit.folds)) if kept else result
+
+
+def indexed(mask: xr.DataArray, values: Any = False) -> xr.DataArray:
+    """Values on the land of a mask, with the coordinates of its axes only."""
+    data = np.broadcast_to(values, mask.shape) if np.ndim(values) == 0 else np.reshape(values, mask.shape)
+    return xr.DataArray(data, dims=mask.dims, coords={d: mask[d] for d in mask.dims if d in mask.coords})
 
 
 def maps_for(fit: Fit, given: Mapping[str, Any], ds: xr.Dataset, mask: xr.DataArray) -> xr.Dataset:

@@ -101,7 +101,7 @@ def step(
         ra=ra,
         rh=rh,
         ter=ter,
-        nep=-nee,
+        nep=gpp - ter,
         nee=nee,
     )
 
@@ -125,5 +125,5 @@ def residuals(before: State, after: State, fluxes: Fluxes) -> Residuals:
     )
     return Residuals(
         water_residual=fluxes.precipitation_corrected - fluxes.et - fluxes.runoff - change,
-        carbon_residual=fluxes.nee + fluxes.gpp - fluxes.ra - fluxes.rh,
+        carbon_residual=fluxes.gpp - fluxes.ra - fluxes.rh - fluxes.nep,
     )

@@ -152,7 +152,7 @@ class Parameter:
             if not isinstance(text, str) or not text
         ]
         odd = [
-            found(f"has {what}={number!r}, which is not a number", f"{what}={default}")
+            found(f"has {what}={number!r}, which is not a number of Python", f"{what}={default}")
             for what, number, default in (
                 ("lower", self.lower, "0.0"),
                 ("upper", self.upper, "1.0"),

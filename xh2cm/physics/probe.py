@@ -32,6 +32,8 @@ ROUNDING = 1e-3
 UNDERCATCH = 2.0
 """Snow and rain may be more than was measured, by up to this factor: gauges catch too little, of snow above all."""
 
+HOW = "it is given tensors (fold, cell), a global parameter as (fold, 1), and must leave them as they are"
+
 Between = Callable[..., "Tensor"]
 
 
@@ -146,10 +148,7 @@ def probe(
         try:
             answer = call(*given.values())
         except Exception as error:  # whatever a user's code may raise
-            remedy = (
-                "it is given tensors (fold, cell), a global parameter as (fold, 1), and must leave them as they are"
-            )
-            return [Finding(who, f"raises {type(error).__name__}: {error}", remedy)]
+            return [Finding(who, f"raises {type(error).__name__}: {error}", HOW)]
         if findings := misshapen(who, answer, fluxes):
             return findings
         gives = dict(zip(fluxes, (answer,) if len(fluxes) == 1 else answer, strict=True))
@@ -163,8 +162,9 @@ def misshapen(who: str, answer: Any, fluxes: Sequence[str]) -> list[Finding]:
     """Not the fluxes of the slot, each a tensor (fold, cell)."""
     several = answer if isinstance(answer, tuple | list) else (answer,)
     count = f"{len(fluxes)} flux{'es' if len(fluxes) > 1 else ''}"
-    if len(several) != len(fluxes) or (len(fluxes) == 1 and several is answer):
-        problem = f"gives {len(several)}{' in a tuple' if several is answer else ''} where {count} must be given"
+    tuple_of_one = several is answer and len(fluxes) == len(several) == 1
+    if len(several) != len(fluxes) or tuple_of_one:
+        problem = f"gives {len(several)}{' in a tuple' if tuple_of_one else ''} where {count} must be given"
         return [Finding(who, problem, f"return {', '.join(fluxes)}")]
     return [
         Finding(who, f"gives {type(x).__name__} for {flux}, not a tensor", "for nothing, torch.zeros_like(an argument)")
@@ -194,7 +194,10 @@ def not_finite(who: str, given: Known, gives: Known) -> list[Finding]:
     learned = [n for n, x in given.items() if x.requires_grad]
     if not total or not learned:
         return []
-    slopes = torch.autograd.grad(torch.stack(total).sum(), [given[n] for n in learned], allow_unused=True)
+    try:
+        slopes = torch.autograd.grad(torch.stack(total).sum(), [given[n] for n in learned], allow_unused=True)
+    except Exception as error:  # a gradient of the user's own, or none for what was changed in place
+        return [Finding(who, f"has no gradient, {type(error).__name__}: {error}", HOW)]
     return [
         found(f"the gradient by {n}", slope.expand(FOLDS, CELLS))
         for n, slope in zip(learned, slopes, strict=True)

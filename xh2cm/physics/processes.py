@@ -47,7 +47,8 @@ BOOKED: Mapping[str, tuple[str, ...]] = {
     "snow": ("temperature",),
     "interception": ("available_energy",),
     "soil": ("water_input",),
-    "runoff": ("excess_water", "groundwater_recharge"),
+    "runoff": ("excess_water",),
+    "groundwater": ("groundwater_recharge",),
     "respiration": (),
     "nee": ("ter",),
 }
@@ -143,7 +144,9 @@ class Processes:
     @cached_property
     def calls(self) -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
         """For each slot, and for the energy limit, what to call and with which names."""
-        called = {slot: getattr(self, slot) for slot in self.sound}
+        called = {
+            slot: getattr(self, slot).__call__ for slot in self.sound
+        }  # bound, so that a static one is read right
         if "evaporation" in called and hasattr(self.evaporation, "limit"):
             called["limit"] = self.evaporation.limit
         return {name: (call, tuple(inspect.signature(call).parameters)) for name, call in called.items()}

@@ -139,6 +139,28 @@ def test_two_processes_must_agree_on_a_parameter():
         Processes(soil=Other())
 
 
+def test_groundwater_knows_its_recharge_and_the_energy_limit_its_parameters():
+    class Fast:
+        parameters = ()
+
+        def __call__(self, groundwater, groundwater_recharge):
+            return 0.01 * groundwater + 0.5 * groundwater_recharge
+
+    class Dimmed(SoilAndCanopyEvaporation):
+        parameters = (*SoilAndCanopyEvaporation.parameters, Parameter("dimming", "a factor", "1", upper=1.0))
+
+        def limit(self, net_radiation, swe, dimming):
+            return dimming * super().limit(net_radiation) * torch.exp(-swe)
+
+    processes = Processes(groundwater=Fast(), evaporation=Dimmed())
+    days = probe.drawn(processes.parameters) | probe.plausible()
+    state, forcing = (fields(*(days[n] for n in fields._fields)) for fields in (State, Forcing))
+    after, fluxes = step(processes, state, forcing, days)
+    torch.testing.assert_close(fluxes.baseflow, 0.01 * state.groundwater + 0.5 * fluxes.groundwater_recharge)
+    limit = days["dimming"] * torch.exp(-after.swe) * 0.0864 / 2.45 * forcing.net_radiation.clamp(min=0)
+    assert (fluxes.et <= limit + 1e-4).all()
+
+
 def test_an_evaporation_without_energy_limit_is_refused():
     class Unlimited:
         parameters = SoilAndCanopyEvaporation.parameters

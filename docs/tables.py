@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import xh2cm.physics
 from xh2cm.model import PUBLISHED_NETWORKS, WATER_NETWORKS, Net
 from xh2cm.physics import Processes
+from xh2cm.physics.processes import SLOTS, homes
 from xh2cm.targets import PRIORS, TARGET_TABLE
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS, Parameter, Var
 
@@ -40,6 +43,23 @@ def bounds(p: Parameter) -> str:
     return f"({p.lower:g}, {'inf' if p.upper == float('inf') else format(p.upper, 'g')})"
 
 
+def processes() -> str:
+    """Every process that ships, by slot, the published one first."""
+    rows = []
+    published = Processes()
+    for slot in SLOTS:
+        named = (getattr(xh2cm.physics, name) for name in xh2cm.physics.__all__)
+        kinds = [kind for kind in named if inspect.isclass(kind) and slot in homes(kind)]
+        for kind in sorted(kinds, key=lambda kind: kind is not type(getattr(published, slot))):
+            summary, _, rest = inspect.getdoc(kind).partition("\n")
+            source = " ".join(rest.partition("----------\n")[2].split())
+            learned = (
+                f"`{p.name}` {bounds(p)}{f' {p.units}' if p.units != '1' else ''}, {p.varies}" for p in kind.parameters
+            )
+            rows.append((slot, f"`{kind.__name__}`", summary, "<br>".join(learned), source))
+    return table(("slot", "process", "what it says", "what is learned", "source"), rows)
+
+
 def page() -> str:
     """The whole page."""
     parameters = ((p.name, p.long_name, p.units, bounds(p), p.varies) for p in Processes().parameters)
@@ -54,6 +74,8 @@ def page() -> str:
         variables(OUTPUTS),
         "## Learned parameters\n\nOutputs too, by the same names; `fapar` as `fAPAR`.",
         table(("name", "what it is", "units", "bounds", "varies"), parameters),
+        "## Processes\n\nThe published one of each slot first. [How to swap one](howto/swap-a-process.md).",
+        processes(),
         "## Networks\n\n`*` takes every daily parameter that no other row names.",
         networks(PUBLISHED_NETWORKS),
         "Without carbon, `Processes.water()`:",

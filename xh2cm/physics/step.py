@@ -84,7 +84,7 @@ def step(
         known.update(ra=ra, rh=rh, ter=ter)
         nee = ask("nee")
         npp = gpp - ra
-        carbon = {"gpp": gpp, "ra": ra, "rh": rh, "ter": ter, "nep": -nee, "nee": nee}
+        carbon = {"gpp": gpp, "ra": ra, "rh": rh, "ter": ter, "nep": gpp - ter, "nee": nee}
 
     after = State(swe, soil_moisture, groundwater, parameters["fapar"], npp)
     return after, Fluxes(
@@ -126,6 +126,6 @@ def residuals(before: State, after: State, fluxes: Fluxes) -> Residuals:
         + (after.groundwater - before.groundwater)
     )
     carbon: Any = None
-    if fluxes.nee is not None:
-        carbon = fluxes.nee + fluxes.gpp - fluxes.ra - fluxes.rh
+    if fluxes.nep is not None:
+        carbon = fluxes.gpp - fluxes.ra - fluxes.rh - fluxes.nep
     return Residuals(fluxes.precipitation_corrected - fluxes.et - fluxes.runoff - change, carbon)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from xh2cm.model import PUBLISHED_NETWORKS
+import xh2cm.physics
+from xh2cm.model import PUBLISHED_NETWORKS, WATER_NETWORKS, Net
 from xh2cm.physics import Processes
+from xh2cm.physics.processes import SLOTS, homes
 from xh2cm.targets import PRIORS, TARGET_TABLE
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS, Parameter, Var
 
@@ -29,17 +32,37 @@ def variables(found: Mapping[str, Var]) -> str:
     return table(heads, rows)
 
 
+def networks(nets: Iterable[Net]) -> str:
+    """Rows of a table of networks."""
+    rows = ((n.name, n.kind, ", ".join(n.inputs) or "static features", ", ".join(n.outputs)) for n in nets)
+    return table(("net", "kind", "sees", "gives"), rows)
+
+
 def bounds(p: Parameter) -> str:
     """Bounds as mathematicians write them."""
     return f"({p.lower:g}, {'inf' if p.upper == float('inf') else format(p.upper, 'g')})"
 
 
+def processes() -> str:
+    """Every process that ships, by slot, the published one first."""
+    rows = []
+    published = Processes()
+    for slot in SLOTS:
+        named = (getattr(xh2cm.physics, name) for name in xh2cm.physics.__all__)
+        kinds = [kind for kind in named if inspect.isclass(kind) and slot in homes(kind)]
+        for kind in sorted(kinds, key=lambda kind: kind is not type(getattr(published, slot))):
+            summary, _, rest = inspect.getdoc(kind).partition("\n")
+            source = " ".join(rest.partition("----------\n")[2].split())
+            learned = (
+                f"`{p.name}` {bounds(p)}{f' {p.units}' if p.units != '1' else ''}, {p.varies}" for p in kind.parameters
+            )
+            rows.append((slot, f"`{kind.__name__}`", summary, "<br>".join(learned), source))
+    return table(("slot", "process", "what it says", "what is learned", "source"), rows)
+
+
 def page() -> str:
     """The whole page."""
     parameters = ((p.name, p.long_name, p.units, bounds(p), p.varies) for p in Processes().parameters)
-    networks = (
-        (n.name, n.kind, ", ".join(n.inputs) or "static features", ", ".join(n.outputs)) for n in PUBLISHED_NETWORKS
-    )
     targets = ((t.name, TARGETS[t.name].units, t.compare, " / ".join(t.fields)) for t in TARGET_TABLE)
     priors = ((p.parameter, p.mean, p.std) for p in PRIORS)
     parts = [
@@ -51,8 +74,12 @@ def page() -> str:
         variables(OUTPUTS),
         "## Learned parameters\n\nOutputs too, by the same names; `fapar` as `fAPAR`.",
         table(("name", "what it is", "units", "bounds", "varies"), parameters),
+        "## Processes\n\nThe published one of each slot first. [How to swap one](howto/swap-a-process.md).",
+        processes(),
         "## Networks\n\n`*` takes every daily parameter that no other row names.",
-        table(("net", "kind", "sees", "gives"), networks),
+        networks(PUBLISHED_NETWORKS),
+        "Without carbon, `Processes.water()`:",
+        networks(WATER_NETWORKS),
         "## Targets\n\nHow each is compared unless `targets={...}` says otherwise.",
         table(("target", "units", "compared as", "computed from"), targets),
         "## Priors",

@@ -30,7 +30,7 @@ from xh2cm.model.loss import Compared, Gauges, Truth, losses
 from xh2cm.model.optimiser import AdamW
 from xh2cm.model.watch import first_failure
 from xh2cm.targets import PRIORS, Prior, Target
-from xh2cm.variables import FORCING, OUTPUTS
+from xh2cm.variables import OUTPUTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -214,7 +214,7 @@ def normalisation(
         If attributes are asked for that are not there.
     """
     observed = [t.name for t in targets if t.compare != "standardised"]
-    names = [*FORCING, *(["static"] if cells.features else []), *observed]
+    names = [*cells.driving, *(["static"] if cells.features else []), *observed]
     if source == "stored":
         if missing := [name for name in names if name not in cells.scales]:
             remedy = 'write them, or give normalise="training"'
@@ -225,7 +225,7 @@ def normalisation(
             mean, std = (x.to(cells.forcing.device).expand(len(folds), -1) for x in pair)
             return mean, std
 
-        forcing = [stored(name) for name in FORCING]
+        forcing = [stored(name) for name in cells.driving]
         mean, std = (torch.cat(x, 1) for x in zip(*forcing, strict=True))
         empty = cells.static.new_zeros(len(folds), 0)
         static = stored("static") if cells.features else (empty, empty)
@@ -234,7 +234,7 @@ def normalisation(
         return Normalisation(Scaling(mean, std, *static), own)
     if source != "training":
         raise InputError([Finding("normalise", f"{source!r} is unknown", 'give "training" or "stored"')])
-    features = cells.static.unsqueeze(1)
+    features = cells.static[:, : len(cells.features)].unsqueeze(1)  # behind them stand maps, which no net sees
     everyone = max(folds) + 1  # no fold: years share their cells
     whole = label if label.shape[1] == 1 else torch.where((label >= 0).any(1, keepdim=True), everyone, -1)
     scaling = Scaling(*moments(cells.forcing, label, folds), *moments(features, whole, folds))
@@ -566,7 +566,7 @@ def train(
     best, best_loss, waited = state.weights.clone(), [math.inf] * len(folds), [0] * len(folds)
     skipped = torch.zeros(len(folds), dtype=torch.int64)
     fields = sorted(
-        {f for t in targets for f in t.fields} | {p.parameter for p in priors if p.parameter in model.parameters}
+        {f for t in targets for f in t.fields} | {p.parameter for p in priors if p.parameter in model.learned}
     )
     history: list[dict[Split, dict[str, list[float]]]] = []
     alive = list(folds)

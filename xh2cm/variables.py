@@ -6,9 +6,12 @@ reference page are read from here. Names and units follow the CF standard name t
 """
 
 import dataclasses
+import keyword
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
+
+from xh2cm.errors import Finding, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +47,9 @@ Quantity = Literal[
     "any",
 ]
 """What a variable measures: decides which units and which conversions are allowed for it."""
+
+Varies = Literal["daily", "static", "global"]
+"""A number per cell and day, per cell, or one for the whole domain."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +115,21 @@ class Parameter:
     start : float
         Added to what a network gives, or the raw start of a global constant, before it is squeezed into the bounds.
 
+    Raises
+    ------
+    InputError
+        If it cannot be an argument's name, has no lower bound, no room between the bounds, or varies in another way.
+
+    Examples
+    --------
+    >>> from xh2cm import Parameter
+    >>> Parameter("melt_rate", "melt per day and degree", "kg m-2 d-1 K-1", upper=10.0).attrs["valid_range"]
+    [0.0, 10.0]
+
     Notes
     -----
     A raw number x becomes ``lower + (upper - lower) sigmoid(x + start)``, or ``lower + softplus(x + start)`` where
-    there is no upper bound.
+    there is no upper bound. For one that is pinned to ``"global"`` see `HybridModel`.
     """
 
     name: str
@@ -120,15 +137,56 @@ class Parameter:
     units: str
     lower: float = 0.0
     upper: float = math.inf
-    varies: Literal["daily", "static", "global"] = "daily"
+    varies: Varies = "daily"
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.lower) and self.lower < self.upper):
-            raise ValueError(
-                f"parameter {self.name!r} has bounds ({self.lower}, {self.upper}): give a finite lower bound and an "
-                f"upper bound above it, such as Parameter({self.name!r}, ..., lower=0.0, upper=1.0)"
+        def found(problem: str, remedy: str) -> Finding:
+            return Finding(f"parameter {self.name!r}", problem, remedy)
+
+        findings = []
+        if not isinstance(self.name, str) or not self.name.isidentifier() or keyword.iskeyword(self.name):
+            findings.append(found("cannot be the name of an argument", 'call it like "melt_rate"'))
+        findings += [
+            found(f"has no {what}: {text!r}", f"Parameter({self.name!r}, long_name=..., units=...), units of 1 as '1'")
+            for what, text in (("long_name", self.long_name), ("units", self.units))
+            if not isinstance(text, str) or not text
+        ]
+        odd = [
+            found(f"has {what}={number!r}, which is not a number of Python", f"{what}={default}")
+            for what, number, default in (
+                ("lower", self.lower, "0.0"),
+                ("upper", self.upper, "1.0"),
+                ("start", self.start, "0.0"),
             )
+            if not isinstance(number, int | float) or math.isnan(number)
+        ]
+        if not odd:
+            if math.isinf(self.lower):
+                odd.append(found(f"has no finite lower bound: {self.lower}", "lower=0.0; only upper may be infinite"))
+            elif not self.lower < self.upper:
+                odd.append(
+                    found(
+                        f"has bounds ({self.lower}, {self.upper})", "give an upper bound above the lower one, or none"
+                    )
+                )
+            if math.isinf(self.start):
+                odd.append(found(f"starts at {self.start}", "start=0.0, before it is squeezed into the bounds"))
+        findings += odd
+        if self.varies not in (kinds := get_args(Varies)):
+            findings.append(found(f"varies={self.varies!r} is unknown", f"give one of {', '.join(map(repr, kinds))}"))
+        if findings:
+            raise InputError(findings)
+
+    def holds(self, values: Any) -> Any:
+        """Tell which numbers lie within the bounds or on them, where nothing that is learned ever comes."""
+        return (self.lower <= values) & (values <= self.upper) & (values < math.inf)
+
+    @property
+    def range(self) -> str:
+        """The bounds in words."""
+        limits = f"at least {self.lower:g}" if math.isinf(self.upper) else f"between {self.lower:g} and {self.upper:g}"
+        return f"{limits} {self.units}" if self.units != "1" else limits
 
     @property
     def attrs(self) -> dict[str, str | list[float]]:
@@ -488,7 +546,7 @@ class Residuals(NamedTuple):
         Tensor,
         Var("water_residual", "corrected precipitation - ET - runoff - change of TWS", "kg m-2 d-1", "water flux"),
     ]
-    carbon_residual: Annotated[Tensor, Var("carbon_residual", "NEE + GPP - Ra - Rh", "g m-2 d-1", "carbon flux")]
+    carbon_residual: Annotated[Tensor, Var("carbon_residual", "GPP - Ra - Rh - NEP", "g m-2 d-1", "carbon flux")]
 
 
 def variable_table(fields: type) -> dict[str, Var]:

@@ -53,16 +53,18 @@ class Cells:
 
     Parameters
     ----------
-    forcing : Tensor, (cell, time, 5)
-        In the order of `Forcing`, canonical units.
+    forcing : Tensor, (cell, time, forcing)
+        In canonical units.
     static : Tensor, (cell, feature)
+        For a model with maps of pinned parameters, these behind the features.
     area : Tensor, (cell,), m2
     targets : dict of str to Observed
     calendar : Calendar
     mask : DataArray
         Usable cells; its dimensions are the land dimensions.
     time : DataArray
-    features : tuple of str
+    driving, features : tuple of str
+        Names of the forcings and of the static features.
     scales : dict of str to (mean, std)
         Stored ``mean`` and ``std`` attributes of forcings, static features and targets, where the dataset has them.
 
@@ -81,6 +83,7 @@ class Cells:
     calendar: Calendar
     mask: xr.DataArray
     time: xr.DataArray
+    driving: tuple[str, ...]
     features: tuple[str, ...]
     scales: dict[str, tuple[Any, Any]]
 
@@ -245,8 +248,9 @@ def to_tensors(
             values = np.broadcast_to(values[tuple(kept)], shape)
         return values.reshape(mask.size, *(array.sizes[d] for d in last))[index] if land else values[None][: len(index)]
 
-    forcing = torch.empty(len(index), time.size, len(FORCING))
-    for k, name in enumerate(FORCING):
+    driving = tuple(name for name in FORCING if name in dataset)
+    forcing = torch.empty(len(index), time.size, len(driving))
+    for k, name in enumerate(driving):
         forcing[:, :, k] = torch.from_numpy(np.ascontiguousarray(cells_first(dataset[name], "time"), dtype=np.float32))
     static = torch.from_numpy(np.ascontiguousarray(cells_first(dataset["static"], "feature"), dtype=np.float32))
     area = torch.from_numpy(np.array(cells_first(dataset["area"]), dtype=np.float64))
@@ -265,6 +269,7 @@ def to_tensors(
         calendar=Calendar(*(x.to(where) for x in calendar)),
         mask=mask,
         time=time,
+        driving=driving,
         features=tuple(str(f) for f in dataset["feature"].values),
         scales={str(name): scale for name, scale in scales.items()},
     )

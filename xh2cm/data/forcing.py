@@ -14,6 +14,7 @@ from xh2cm.data.reading import (
     PLACES,
     Found,
     Input,
+    asked_forcing,
     asked_targets,
     grid_area,
     land_axes,
@@ -54,6 +55,7 @@ def check(
     *,
     names: Mapping[str, str | float] | None = None,
     units: Mapping[str, str] | None = None,
+    forcing: Sequence[str] | None = None,
     targets: Sequence[str | Target] | None = None,
     static: Sequence[str] | None = None,
     mask: str | xr.DataArray | None = None,
@@ -71,6 +73,8 @@ def check(
         standard name.
     units : mapping, optional
         Units by name in ``ds``, ``{"precip": "mm day-1"}``, before what the attributes say.
+    forcing : sequence of str, optional
+        What drives the model, `HybridModel.forcing`; all five if not given. Other forcing is not looked at.
     targets : sequence of str or Target, optional
         What to train on, each of which must be there and usable. By default whatever is.
     static : sequence of str, optional
@@ -131,10 +135,10 @@ def check(
     ds = with_time(ds, matches, findings)
     wanted, asked = asked_targets(targets, names, findings)
     source = with_targets(Input(ds, matches, units, land_axes(ds, matches)), wanted)
-    forcing, sources = read_forcing(source, findings)
+    driving, sources = read_forcing(source, asked_forcing(forcing, findings), findings)
     observed, quality, shares = read_targets(source, wanted, asked, findings, notes)
     found = Found(
-        forcing=forcing,
+        forcing=driving,
         sources=sources,
         targets=observed,
         features=read_features(source, static, wanted, findings, notes),

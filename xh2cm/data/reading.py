@@ -22,6 +22,7 @@ from xh2cm.variables import FORCING, SOURCES, STATIC, TARGETS, Var
 __all__ = [
     "Found",
     "Input",
+    "asked_forcing",
     "asked_targets",
     "called",
     "grid_area",
@@ -269,12 +270,36 @@ def _read_fitting(source: Input, key: str, axes: Sequence[Hashable]) -> xr.DataA
     return array
 
 
-def read_forcing(source: Input, findings: list[Finding]) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
+def asked_forcing(forcing: Sequence[str] | None, findings: list[Finding]) -> list[str]:
+    """Say which forcings to look for, in the order of the model.
+
+    Parameters
+    ----------
+    forcing : sequence of str, optional
+        By default all.
+    findings : list of Finding
+        Added to.
+
+    Returns
+    -------
+    list of str
+    """
+    asked = list(FORCING) if forcing is None else [forcing] if isinstance(forcing, str) else list(forcing)
+    strange = [name for name in asked if name not in FORCING]
+    findings += [Finding(f"forcing: {n!r}", "is no forcing of the model", closest(n, FORCING)) for n in strange]
+    return [name for name in FORCING if name in asked]
+
+
+def read_forcing(
+    source: Input, wanted: Sequence[str], findings: list[Finding]
+) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
     """Read the forcing and derive what is absent.
 
     Parameters
     ----------
     source : Input
+    wanted : sequence of str
+        Forcing to read; any other serves at most to derive it.
     findings : list of Finding
         Added to.
 
@@ -284,8 +309,8 @@ def read_forcing(source: Input, findings: list[Finding]) -> tuple[dict[str, xr.D
         Sources are what absent forcing was derived from.
     """
     given: dict[str, xr.DataArray] = {}
-    broken = {key for key in FORCING if source.matches.get(key) == []}  # mapped to nothing, which is told already
-    for key in FORCING:
+    broken = {key for key in wanted if source.matches.get(key) == []}  # mapped to nothing, which is told already
+    for key in wanted:
         try:
             array = _read_fitting(source, key, ("time", *source.land))
             if array is not None:
@@ -297,7 +322,7 @@ def read_forcing(source: Input, findings: list[Finding]) -> tuple[dict[str, xr.D
     sources: dict[str, xr.DataArray] = {}
 
     def read(key: str) -> xr.DataArray | None:
-        if key in FORCING:
+        if key in wanted:
             return given.get(key)
         if key not in sources:
             array = _read_fitting(source, key, ("time", *source.land))
@@ -309,7 +334,7 @@ def read_forcing(source: Input, findings: list[Finding]) -> tuple[dict[str, xr.D
     derived: dict[str, xr.DataArray] = {}
     angle = _chunked(day_angle(_bare(source.dataset["time"])), chunks)
     for key in ("air_temperature", "vpd", "net_radiation", "precipitation", "co2"):  # the first serves the others
-        if key in given or key in broken:
+        if key not in wanted or key in given or key in broken:
             continue
         try:
             with np.errstate(all="ignore"):  # temperatures that cannot be are told by their range
@@ -325,7 +350,7 @@ def read_forcing(source: Input, findings: list[Finding]) -> tuple[dict[str, xr.D
                 given[key] = derived[key]
         elif key not in DERIVATIONS or not broken - {"precipitation", "co2"}:  # else the broken may be all that lacks
             findings.append(_absent(source, key))
-    return {key: (given | derived)[key] for key in FORCING if key in given | derived}, sources
+    return {key: (given | derived)[key] for key in wanted if key in given | derived}, sources
 
 
 def _chunks(source: Input) -> dict[Hashable, tuple[int, ...]]:

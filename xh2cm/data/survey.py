@@ -435,7 +435,7 @@ def oddities(found: Found, facts: Facts, source: Input, usable: np.ndarray, outs
     crossed = int(facts.get(("sources", "temperature_max", "crossed"), np.zeros(())))
     if crossed:
         yield f"daily maximum temperature is below the minimum {crossed:,} times: taken as no range at all"
-    rain = float(facts["forcing", "precipitation", "highest"])
+    rain = float(facts.get(("forcing", "precipitation", "highest"), math.inf))
     if rain < 1 and source.days >= 365:
         yield f"precipitation: no day has more than {rain:.2g} {FORCING['precipitation'].units}: are the units right?"
     same = [key for key in found.features if facts["features", key, "lowest"] == facts["features", key, "highest"]]

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from xh2cm.physics.evaporation import SoilAndCanopyEvaporation
-from xh2cm.physics.gpp import WaterUseGPP
-from xh2cm.physics.groundwater import LinearGroundwater
+from xh2cm.physics.evaporation import (
+    PenmanMonteithEvaporation,
+    PriestleyTaylorEvaporation,
+    SoilAndCanopyEvaporation,
+)
+from xh2cm.physics.gpp import LightUseGPP, WaterUseGPP
+from xh2cm.physics.groundwater import LinearGroundwater, PowerGroundwater
 from xh2cm.physics.interception import CanopyInterception
 from xh2cm.physics.nee import BiogenicNEE
 from xh2cm.physics.processes import Process, Processes
-from xh2cm.physics.respiration import Q10Respiration
+from xh2cm.physics.respiration import LloydTaylorRespiration, Q10Respiration
 from xh2cm.physics.runoff import FractionalRunoff
-from xh2cm.physics.snow import DegreeDaySnow
-from xh2cm.physics.soil import BucketSoil
+from xh2cm.physics.snow import DegreeDaySnow, RadiationSnow
+from xh2cm.physics.soil import BetaSoil, BucketSoil
 from xh2cm.physics.step import residuals, step
 
 __all__ = [
+    "BetaSoil",
     "BiogenicNEE",
     "BucketSoil",
     "CanopyInterception",
     "DegreeDaySnow",
     "FractionalRunoff",
+    "LightUseGPP",
     "LinearGroundwater",
+    "LloydTaylorRespiration",
+    "PenmanMonteithEvaporation",
+    "PowerGroundwater",
+    "PriestleyTaylorEvaporation",
     "Process",
     "Processes",
     "Q10Respiration",
+    "RadiationSnow",
     "SoilAndCanopyEvaporation",
     "WaterUseGPP",
     "residuals",

@@ -17,6 +17,8 @@ __all__ = ["BiogenicNEE"]
 class BiogenicNEE:
     """Respiration less uptake: no fire, no harvest, no other loss.
 
+    A process of one's own may add such a loss here. NEE and NEP then no longer cancel, and their sum is the loss.
+
     References
     ----------
     Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026

@@ -1,0 +1,314 @@
+"""What each process makes of plausible days: asked once, so that water from nowhere is an error at the start.
+
+The days are wet, dry and frozen, the storages empty, filled and full, the parameters anywhere between their bounds, and
+always the same. Each process is asked alone, with made-up fluxes before it, so that it answers for itself only.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.nn.functional import softplus
+
+from xh2cm.errors import Finding
+from xh2cm.variables import Forcing, Parameter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["probe"]
+
+Known = Mapping[str, "Tensor"]
+
+FOLDS, CELLS = 8, 48
+
+ROUNDING = 1e-3
+"""What float32 may leave of a budget of some 1000 kg m-2, as in the test that budgets close."""
+
+UNDERCATCH = 2.0
+"""Snow and rain may be more than was measured, by up to this factor: gauges catch too little, of snow above all."""
+
+HOW = "it is given tensors (fold, cell), a global parameter as (fold, 1), and must leave them as they are"
+
+Between = Callable[..., "Tensor"]
+
+
+class Rule(NamedTuple):
+    """A flux, what bounds it, and how to say that it is more."""
+
+    flux: Callable[[Known], Tensor]
+    bound: Callable[[Known], Tensor]
+    says: str
+    remedy: str
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "snow": (
+        Rule(
+            lambda x: x["snow_melt"],
+            lambda x: x["swe"] + x["snowfall"],
+            "melts {0} of {1} kg m-2 that are there",
+            "give torch.minimum(snow_melt, swe + snowfall)",
+        ),
+        Rule(
+            lambda x: x["snowfall"] + x["rainfall"],
+            lambda x: UNDERCATCH * x["precipitation"],
+            "makes {0} kg m-2 d-1 of snow and rain, of which twice the precipitation is only {1}",
+            "share out precipitation, corrected by a factor of at most 2",
+        ),
+    ),
+    "interception": (
+        Rule(
+            lambda x: x["interception"],
+            lambda x: x["rainfall"],
+            "intercepts {0} of {1} kg m-2 d-1 of rain",
+            "give torch.minimum(interception, rainfall)",
+        ),
+    ),
+    "evaporation": (
+        Rule(
+            lambda x: x["soil_evaporation"] + x["transpiration"],
+            lambda x: x["soil_moisture"],
+            "evaporates {0} of {1} kg m-2 that are in the soil",
+            "limit transpiration to torch.minimum(transpiration, soil_moisture - soil_evaporation)",
+        ),
+    ),
+    "soil": (
+        Rule(
+            lambda x: x["soil_retention"] * x["water_input"],
+            lambda x: x["water_input"],
+            "retains {0} of {1} kg m-2 d-1 of water input",
+            "give a fraction: soil_retention.clamp(0.0, 1.0)",
+        ),
+        Rule(
+            lambda x: x["soil_retention"] * x["water_input"],
+            lambda x: x["soil_capacity"] - x["soil_moisture"],
+            "retains {0} kg m-2, with room for {1}",
+            "give torch.minimum(soil_retention, (soil_capacity - soil_moisture) / water_input.clamp(min=1e-8))",
+        ),
+    ),
+    "runoff": (
+        Rule(
+            lambda x: x["surface_runoff"],
+            lambda x: x["excess_water"],
+            "runs off {0} of {1} kg m-2 d-1 of excess water",
+            "give torch.minimum(surface_runoff, excess_water)",
+        ),
+    ),
+    "groundwater": (
+        Rule(
+            lambda x: x["baseflow"],
+            lambda x: x["groundwater"] + x["groundwater_recharge"],
+            "releases {0} of {1} kg m-2 that are there",
+            "give torch.minimum(baseflow, groundwater)",
+        ),
+    ),
+    "nee": (
+        Rule(
+            lambda x: x["ter"] - x["gpp"],
+            lambda x: x["nee"],
+            "respiration less uptake is {0} and NEE only {1} gC m-2 d-1: carbon vanishes",
+            "give ter - gpp, plus further losses if you like",
+        ),
+    ),
+}
+"""What no process may exceed, by slot. Carbon has no storages, so only NEE has a bound there."""
+
+
+def probe(
+    turn: str, process: Any, call: Callable[..., Any], names: Sequence[str], fluxes: Sequence[str]
+) -> list[Finding]:
+    """Ask a process for the fluxes of plausible days.
+
+    Parameters
+    ----------
+    turn : str
+        Slot, or ``"limit"``.
+    process : Process
+    call : callable
+        The process, or its method `limit`.
+    names : sequence of str
+        What it asks for.
+    fluxes : sequence of str
+        What it must give.
+
+    Returns
+    -------
+    list of Finding
+        Wrong number or shape, what is not finite or has no finite gradient, negative fluxes, water from nowhere.
+    """
+    who = f"{'evaporation.limit' if turn == 'limit' else turn} ({type(process).__name__})"
+    with torch.inference_mode(False), torch.enable_grad():
+        days = {**drawn(process.parameters), **plausible()}
+        given = {n: days[n].clone().requires_grad_(n not in UNLEARNED) for n in names}
+        try:
+            answer = call(*given.values())
+        except Exception as error:  # whatever a user's code may raise
+            return [Finding(who, f"raises {type(error).__name__}: {error}", HOW)]
+        if findings := misshapen(who, answer, fluxes):
+            return findings
+        gives = dict(zip(fluxes, (answer,) if len(fluxes) == 1 else answer, strict=True))
+        if findings := not_finite(who, given, gives) or changed(who, given):
+            return findings
+        known = days | {n: x.detach() for n, x in gives.items()}
+        return [*negative(who, known, fluxes), *from_nowhere(who, known, RULES.get(turn, ()))]
+
+
+def misshapen(who: str, answer: Any, fluxes: Sequence[str]) -> list[Finding]:
+    """Not the fluxes of the slot, each a tensor (fold, cell)."""
+    several = answer if isinstance(answer, tuple | list) else (answer,)
+    count = f"{len(fluxes)} flux{'es' if len(fluxes) > 1 else ''}"
+    tuple_of_one = several is answer and len(fluxes) == len(several) == 1
+    if len(several) != len(fluxes) or tuple_of_one:
+        problem = f"gives {len(several)}{' in a tuple' if tuple_of_one else ''} where {count} must be given"
+        return [Finding(who, problem, f"return {', '.join(fluxes)}")]
+    return [
+        Finding(who, f"gives {type(x).__name__} for {flux}, not a tensor", "for nothing, torch.zeros_like(an argument)")
+        if not isinstance(x, torch.Tensor)
+        else Finding(
+            who,
+            f"gives {flux} with shape {tuple(x.shape)} for {FOLDS} folds and {CELLS} cells",
+            "treat every element alike; a constant or global number times torch.ones_like(an argument)",
+        )
+        for flux, x in zip(fluxes, several, strict=True)
+        if not isinstance(x, torch.Tensor) or x.shape != (FOLDS, CELLS)
+    ]
+
+
+def not_finite(who: str, given: Known, gives: Known) -> list[Finding]:
+    """NaN or infinite where all that is given is finite; or with such a slope, which would end the training."""
+
+    def found(what: str, x: Tensor) -> Finding:
+        at = int((~x.isfinite()).flatten().nonzero()[0])
+        where = ", ".join(f"{n}={y.expand(FOLDS, CELLS).flatten()[at].item():.4g}" for n, y in given.items())
+        remedy = "keep away from it what is divided by, or has a root, power or logarithm: x.clamp(min=1e-6)"
+        return Finding(who, f"{what} is {x.flatten()[at].item()} at {where}", remedy)
+
+    if findings := [found(flux, x) for flux, x in gives.items() if not x.isfinite().all()]:
+        return findings
+    total = [x.sum() for x in gives.values() if x.requires_grad]
+    learned = [n for n, x in given.items() if x.requires_grad]
+    if not total or not learned:
+        return []
+    try:
+        slopes = torch.autograd.grad(torch.stack(total).sum(), [given[n] for n in learned], allow_unused=True)
+    except Exception as error:  # a gradient of the user's own, or none for what was changed in place
+        return [Finding(who, f"has no gradient, {type(error).__name__}: {error}", HOW)]
+    return [
+        found(f"the gradient by {n}", slope.expand(FOLDS, CELLS))
+        for n, slope in zip(learned, slopes, strict=True)
+        if slope is not None and not slope.isfinite().all()
+    ]
+
+
+def changed(who: str, given: Known) -> list[Finding]:
+    """What was given and is no longer the same."""
+    return [
+        Finding(who, f"changes {n} in place", f"work on {n}.clone(): only the step moves storages")
+        for n, x in given.items()
+        if x._version
+    ]
+
+
+def negative(who: str, known: Known, fluxes: Sequence[str]) -> list[Finding]:
+    """Fluxes that run backwards; NEE may."""
+    lowest = {flux: known[flux].min().item() for flux in fluxes if flux != "nee"}
+    return [
+        Finding(who, f"{flux} is {low:.4g}, which is negative", f"{flux}.clamp(min=0.0)")
+        for flux, low in lowest.items()
+        if low < -ROUNDING
+    ]
+
+
+def from_nowhere(who: str, known: Known, rules: Sequence[Rule]) -> list[Finding]:
+    """More than there is."""
+    findings = []
+    for rule in rules:
+        flux, bound = rule.flux(known).flatten(), rule.bound(known).flatten()
+        at = int((flux - bound).argmax())
+        if flux[at] - bound[at] > ROUNDING:
+            says = rule.says.format(*(f"{x[at].item():.4g}" for x in (flux, bound)))
+            findings.append(Finding(who, says, rule.remedy))
+    return findings
+
+
+UNLEARNED = {*Forcing._fields, "temperature"}
+"""What nothing is learned through."""
+
+
+def dice(seed: int) -> Between:
+    """Draw (fold, cell) between bounds, a sixth of all on either of them; randomness of its own."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+
+    def between(low: float | Tensor, high: float | Tensor, cells: int = CELLS) -> Tensor:
+        spread = torch.rand(FOLDS, cells, generator=generator, dtype=torch.float32, device="cpu")
+        return low + (high - low) * (1.5 * spread - 0.25).clamp(0.0, 1.0)
+
+    return between
+
+
+@functools.cache
+def plausible() -> dict[str, Tensor]:
+    """A day's forcing, storages and fluxes by name, (fold, cell): each plausible, and agreeing with those before it."""
+    between = dice(1)
+    temperature, precipitation = between(-35.0, 45.0), between(0.0, 80.0)
+    temperature[:, ::12] = 0.0
+    capacity, swe = between(2.0, 800.0), between(0.0, 600.0)
+    moisture = capacity * between(0.0, 1.0)
+    frost = temperature <= 0.0
+    snowfall, rainfall = precipitation * frost, precipitation * ~frost
+    melt = swe * between(0.0, 0.1)
+    interception = rainfall * between(0.0, 1.0)
+    water = rainfall + melt - interception
+    retention = torch.minimum(between(0.0, 1.0), (capacity - moisture) / water.clamp(min=1e-6))
+    excess = (1.0 - retention) * water
+    runoff, groundwater = excess * between(0.0, 1.0), between(0.0, 1000.0)
+    gpp, rh = between(0.0, 20.0), between(0.0, 8.0)
+    ra = gpp * between(0.0, 1.0)
+    return {
+        **Forcing(
+            between(-100.0, 350.0), precipitation, temperature + 273.15, between(0.0, 60.0), between(280.0, 800.0)
+        )._asdict(),
+        "temperature": temperature,
+        "swe": swe,
+        "soil_moisture": moisture,
+        "groundwater": groundwater,
+        "fapar": between(0.0, 1.0),
+        "npp": between(0.0, 10.0),
+        "soil_capacity": capacity,
+        "snowfall": snowfall,
+        "rainfall": rainfall,
+        "snow_melt": melt,
+        "available_energy": between(0.0, 12.0),
+        "interception": interception,
+        "soil_evaporation": torch.minimum(between(0.0, 3.0), moisture),
+        "transpiration": torch.minimum(between(0.0, 6.0), moisture),
+        "water_input": water,
+        "soil_retention": retention,
+        "excess_water": excess,
+        "surface_runoff": runoff,
+        "groundwater_recharge": excess - runoff,
+        "baseflow": groundwater * between(0.0, 0.1),
+        "gpp": gpp,
+        "ra": ra,
+        "rh": rh,
+        "ter": ra + rh,
+    }
+
+
+def drawn(parameters: Sequence[Parameter]) -> dict[str, Tensor]:
+    """Parameters anywhere between their bounds, which are open; where there is no upper one, about where they start."""
+    between = dice(2)
+    found = {}
+    for p in parameters:
+        place = between(1e-4, 1 - 1e-4, cells=1 if p.varies == "global" else CELLS)
+        found[p.name] = (
+            p.lower + softplus(torch.logit(place) + p.start)
+            if math.isinf(p.upper)
+            else p.lower + (p.upper - p.lower) * place
+        )
+    return found

@@ -36,6 +36,10 @@ WORTHWHILE = 300_000
 """Cells x days from which on compiling pays: the plain loop takes about as long for them as a compiler."""
 
 
+KINDS = frozenset({"Lstm", "Gru", "Mlp"})
+"""Kinds of networks that lanes.cpp knows."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """A network as the lanes see it.
@@ -43,7 +47,7 @@ class Part:
     Parameters
     ----------
     kind : str
-        ``"Lstm"`` or ``"Mlp"``; anything else has no fast loop.
+        One of `KINDS`; anything else has no fast loop.
     sizes : mapping of str to int
         ``WIDTH``, and ``INNER`` for the second layer of an ``Mlp``.
     forcing, sees : tuple of int
@@ -95,7 +99,7 @@ class Scheme:
         Untraceable
             If a network or the physics has no compiled form.
         """
-        if odd := sorted({part.kind for part in self.parts} - {"Lstm", "Mlp"}):
+        if odd := sorted({part.kind for part in self.parts} - KINDS):
             raise trace.Untraceable(f"networks of kind {', '.join(odd)} have no compiled form")
         raw = sum(part.gives for part in self.parts)
         seeing = ({"fixed": self.fixed, "state": self.state}, {"sight": self.sight})

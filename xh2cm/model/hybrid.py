@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 
 from xh2cm.errors import Finding, InputError
 from xh2cm.loop.lanes import Loop, Part, Scheme, choose
-from xh2cm.model.network import EMBEDDING, KINDS, LSTM, MLP, PUBLISHED_NETWORKS, STATE_INPUTS, Net, Ready, Weight
+from xh2cm.model.network import EMBEDDING, GRU, KINDS, LSTM, MLP, PUBLISHED_NETWORKS, STATE_INPUTS, Net, Ready, Weight
 from xh2cm.physics import Processes, residuals, step
 from xh2cm.variables import FORCING, OUTPUTS, Fluxes, Forcing, Parameter, Residuals, State, Var
 
@@ -26,7 +26,7 @@ __all__ = ["Carry", "HybridModel", "Scaling", "SpinUp"]
 FIRST_NPP = 1.1738447874691162
 """NPP of the day before the first, gC m-2 d-1: a global mean (TRENDY v11, as the published model has it)."""
 
-COMPILED: Mapping[type, str] = {LSTM: "Lstm", MLP: "Mlp"}
+COMPILED: Mapping[type, str] = {LSTM: "Lstm", GRU: "Gru", MLP: "Mlp"}
 """Kinds of nets that the fast loop knows, as it calls them."""
 
 

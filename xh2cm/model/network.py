@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, pad
 
 from xh2cm.variables import FORCING
 
@@ -108,7 +108,7 @@ class Net:
 
 
 class Kind(Protocol):
-    """What a kind of net must do; `LSTM` and `MLP` show how."""
+    """What a kind of net must do; `GRU` and `MLP` show how."""
 
     width: int
 
@@ -173,16 +173,17 @@ class Gates(torch.autograd.Function):
         return torch.cat([by_new * g, by_new * cell, by_new * i, by_hidden * seen], -1) * slope, by_new * f
 
 
-class LSTM:
-    """An LSTM cell and a linear layer on its hidden state, gates in PyTorch's order (i, f, g, o)."""
+class Recurrent:
+    """A recurrent cell of so many gates and a linear layer on its hidden state."""
 
     width = 100
+    gates: int
 
     def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
         """Its weights by name."""
         bound = 1 / math.sqrt(width)
-        ih, bias_ih = linear(4 * width, inputs, bound)
-        hh, bias_hh = linear(4 * width, width, bound)
+        ih, bias_ih = linear(self.gates * width, inputs, bound)
+        hh, bias_hh = linear(self.gates * width, width, bound)
         head, bias = linear(outputs, width)
         return {
             "weight_ih": ih,
@@ -192,6 +193,12 @@ class LSTM:
             "head.weight": head,
             "head.bias": bias,
         }
+
+
+class LSTM(Recurrent):
+    """An LSTM cell and a linear layer on its hidden state, gates in PyTorch's order (i, f, g, o)."""
+
+    gates = 4
 
     def memory(self, cells: Tensor, width: int) -> Memory:
         """Hidden and cell state, all zero."""
@@ -213,6 +220,44 @@ class LSTM:
         gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
         hidden, cell = Gates.apply(gates, cell)  # type: ignore[no-untyped-call]
         return torch.baddbmm(ready.rest[0], hidden, ready.rest[1]), (hidden, cell)
+
+
+class GRU(Recurrent):
+    """A GRU cell and a linear layer on its hidden state, gates in PyTorch's order (r, z, n).
+
+    References
+    ----------
+    Cho et al. (2014), doi:10.3115/v1/D14-1179; as PyTorch has it, which resets what was hidden after its product.
+    """
+
+    gates = 3
+
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """Hidden state, zero."""
+        return (cells.new_zeros(*cells.shape, width),)
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Weights made ready for a record, as (n, r, z, n): the first n is what inputs say, the last what was hidden."""
+        width = weights["weight_hh"].shape[-1]
+        constant, matrix = first_layer(weights["weight_ih"], weights["bias_ih"], net, embedding)
+        of_inputs = [pad(x.roll(width, -1), (0, width)) for x in (constant, matrix)]
+        of_hidden = [pad(x, (width, 0)) for x in affine(weights["bias_hh"], weights["weight_hh"])]
+        return Ready(
+            of_inputs[0] + of_hidden[0],
+            torch.cat([of_inputs[1], of_hidden[1]], 1),
+            affine(weights["head.bias"], weights["head.weight"]),
+        )
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Raw outputs of today and the memory for tomorrow."""
+        (hidden,) = memory
+        width = hidden.shape[-1]
+        gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
+        by_inputs, both, by_hidden = gates.split([width, 2 * width, width], -1)
+        r, z = torch.sigmoid(both).chunk(2, -1)
+        n = torch.tanh(torch.addcmul(by_inputs, r, by_hidden))
+        hidden = torch.lerp(n, hidden, z)
+        return torch.baddbmm(ready.rest[0], hidden, ready.rest[1]), (hidden,)
 
 
 class MLP:
@@ -261,7 +306,7 @@ class MLP:
         return embedding, torch.baddbmm(rest[2], embedding, rest[3])
 
 
-KINDS: dict[str, Kind] = {"lstm": LSTM(), "mlp": MLP()}
+KINDS: dict[str, Kind] = {"lstm": LSTM(), "gru": GRU(), "mlp": MLP()}
 """Kinds of nets by name; add a kind to use it in a row."""
 
 PUBLISHED_NETWORKS: tuple[Net, ...] = (

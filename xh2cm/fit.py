@@ -28,7 +28,7 @@ from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop
-from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
+from xh2cm.model import KINDS, PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Comparison, Target
 from xh2cm.physics import Processes
 from xh2cm.train import Training, label_tensor, normalisation, train
@@ -407,6 +407,11 @@ def from_folder(folder: Path, processes: Processes | None) -> Fit:
     rows = [
         Net(**{**net, "inputs": tuple(net["inputs"]), "outputs": tuple(net["outputs"])}) for net in about["networks"]
     ]
+    if odd := sorted({net.kind for net in rows} - {"static", *KINDS}):
+        raise FitError(
+            f"{folder} was made with networks of a kind that is not known here: "
+            + ", ".join(f"put yours into xh2cm.model.KINDS[{kind!r}] before loading" for kind in odd)
+        )
     made_with = recalled(about["processes"], processes, folder)
     model = HybridModel(len(about["features"]), made_with, tuple(rows), about["width"])
     weights = tensors.pop("weights")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,9 +13,22 @@ from torch.nn.functional import softplus
 
 from xh2cm.errors import Finding, InputError
 from xh2cm.loop.lanes import Loop, Part, Scheme, choose
-from xh2cm.model.network import EMBEDDING, GRU, KINDS, LSTM, MLP, PUBLISHED_NETWORKS, STATE_INPUTS, Net, Ready, Weight
+from xh2cm.model.network import (
+    EMBEDDING,
+    GRU,
+    KINDS,
+    LSTM,
+    MLP,
+    PUBLISHED_NETWORKS,
+    STATE_INPUTS,
+    Net,
+    Ready,
+    Weight,
+    nearest,
+    row_findings,
+)
 from xh2cm.physics import Processes, residuals, step
-from xh2cm.variables import FORCING, OUTPUTS, Fluxes, Forcing, Parameter, Residuals, State, Var
+from xh2cm.variables import OUTPUTS, Fluxes, Forcing, Parameter, Residuals, State, Var
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -147,23 +159,14 @@ class HybridModel:
         return tuple(net for net in self.networks if net.kind != "static" and self.gives[net.name])
 
     def _findings(self) -> list[Finding]:
-        found = []
-        inputs = [*FORCING, *STATE_INPUTS, "static"]
+        found = row_findings(self.networks)
+        known = {*self.parameters, *(name for net in PUBLISHED_NETWORKS for name in net.outputs)}
         for net in self.networks:
-            if net.kind != "static" and net.kind not in KINDS:
-                found.append(
-                    Finding(
-                        f"network {net.name}",
-                        f"unknown kind {net.kind!r}",
-                        f"use one of {', '.join(KINDS)}, or add yours to xh2cm.model.KINDS",
-                    )
-                )
-            for name in net.inputs:
-                if name not in inputs:
-                    near = difflib.get_close_matches(name, inputs, n=1) or [", ".join(inputs)]
-                    found.append(
-                        Finding(f"network {net.name}", f"unknown input {name!r}", f"did you mean {near[0]!r}?")
-                    )
+            found += [
+                Finding(f"network {net.name}", f"unknown output {name!r}", nearest(name, sorted(known)))
+                for name in net.outputs
+                if name not in known
+            ]
         if [net.kind for net in self.networks].count("static") != 1:
             found.append(
                 Finding(

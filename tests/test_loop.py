@@ -12,11 +12,11 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from xh2cm.errors import InputError
-from xh2cm.loop import build, lanes, trace
-from xh2cm.model import KINDS, PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
-from xh2cm.model.network import MLP
+from xh2cm.loop import build, lanes, plain, trace
+from xh2cm.model import KINDS, PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp, networks
+from xh2cm.model.network import MLP, STATE_INPUTS
 from xh2cm.physics import Processes
-from xh2cm.variables import Parameter
+from xh2cm.variables import FORCING, Parameter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +52,23 @@ ODD_TABLE = (
     Net("two", "mlp", ("relative_soil_moisture", "groundwater"), ("wue", "transpiration_fraction"), width=17),
     Net("three", "lstm", ("net_radiation", "vpd"), ("cue",), width=3),
     Net("four", "mlp", ("air_temperature", "static"), ("*",), width=9),
+    Net("five", "gru", ("fapar", "vpd", "static"), ("basal_respiration",), width=21),
+    Net("six", "gru", ("static",), ("soil_evaporation_fraction",), width=1),
+    Net("seven", "mlp", (), ("groundwater_recharge_fraction",), width=2),
 )
-"""Widths that fill no register, nets without forcing, without state, without static features."""
+"""Widths that fill no register, nets without forcing, without state, without static features, without anything."""
+
+ONE_FOR_ALL = PUBLISHED_NETWORKS[0], Net("all", "lstm", (*FORCING, *STATE_INPUTS, "static"), ("*",))
 
 MODELS = {
     "published": HybridModel(features=3, width=16),
     "no static features": HybridModel(features=0, width=16),
     "another physics and table": HybridModel(3, Processes(runoff=CurvedRunoff()), ODD_TABLE),
+    "a GRU in each place": HybridModel(3, networks=networks(lstm={"kind": "gru"}), width=16),
+    "one LSTM for all": HybridModel(3, networks=ONE_FOR_ALL, width=16),
+    "one MLP for all": HybridModel(3, networks=networks(ONE_FOR_ALL, lstm={"kind": "mlp"}), width=16),
 }
+GATED = pytest.mark.parametrize("model", [MODELS["published"], MODELS["a GRU in each place"]], ids=["LSTM", "GRU"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -151,8 +160,8 @@ def test_the_published_model_at_its_own_size(shared):
         assert same(found["fast"][1][name], expected, 1e-4), name
 
 
-def test_what_is_carried_from_one_walk_to_the_next_carries_its_gradient():
-    model = MODELS["published"]
+@GATED
+def test_what_is_carried_from_one_walk_to_the_next_carries_its_gradient(model):
     weights, forcing, static, scaling = given(model)
     gradients = []
     for loops in (("plain", "plain"), ("fast", "fast"), ("plain", "fast")):
@@ -165,8 +174,58 @@ def test_what_is_carried_from_one_walk_to_the_next_carries_its_gradient():
         assert same(gradient, gradients[0], 1e-4)
 
 
-def test_more_threads_give_the_same_bits(monkeypatch):
-    model = MODELS["published"]
+@pytest.mark.parametrize(("cells", "days"), [(1, 1), (16, 16), (17, 33)])
+def test_any_number_of_cells_days_and_folds(cells, days):
+    """Lanes without a cell, stretches of a day, more folds than threads."""
+    model = MODELS["another physics and table"]
+    inputs = given(model, folds=5, cells=cells, days=days)
+    found, expected = (result(model, loop, inputs=inputs) for loop in ("fast", "plain"))
+    assert all(same(found[0][name], x, 1e-4) for name, x in expected[0].items() if not name.endswith("residual"))
+    for name, gradient in expected[2].items():
+        assert same(found[2][name], gradient, 1e-3), name  # float32 on both sides
+
+
+def test_a_carry_of_another_model_is_refused():
+    published, gru = MODELS["published"], MODELS["a GRU in each place"]
+    weights, forcing, *rest = given(published)
+    with torch.no_grad():
+        carry, _ = published.run(weights, forcing, *rest, loop="fast")
+        with pytest.raises(InputError, match=r"carry: holds .*\(16,\)"):
+            gru.run(*given(gru), carry=carry, loop="fast")
+        wide = carry._replace(memory=tuple(tuple(x[..., :8] for x in memory) for memory in carry.memory))
+        with pytest.raises(InputError, match=r"carry: holds .*\(8,\)"):
+            published.run(weights, forcing, *rest, carry=wide, loop="fast")
+
+
+def test_a_model_without_a_daily_network():
+    """All that is learned may be constant."""
+
+    def see(fixed, state):
+        return ([state[0] / fixed[0]],)
+
+    def land(fixed, state, forcing, raw):
+        assert not list(raw)
+        runoff = state[0] * torch.sigmoid(fixed[1])
+        return [state[0] + forcing[0] - runoff], [runoff]
+
+    def day(shared, carry, today):
+        after, outputs = land(list(shared[0].values()), carry, today[0].unbind(-1), [])
+        return after, {"runoff": outputs[0]}
+
+    scheme = lanes.Scheme((), fixed=2, state=1, forcing=1, sight=1, outputs=("runoff",), see=see, land=land)
+    assert not isinstance(scheme.built, str), scheme.built
+    rain = torch.rand(2, 17, 33, 1, generator=torch.Generator().manual_seed(0))
+    found = []
+    for walk in (plain.walk, lambda *arguments: lanes.walk(scheme, *arguments)):
+        fixed = {"capacity": torch.full((2, 1), 50.0), "rate": torch.linspace(-3, 0, 34).view(2, 17).requires_grad_()}
+        carry, outputs = walk(day, (fixed, []), [torch.ones(2, 17)], (rain, rain), ["runoff"])
+        gradient = torch.autograd.grad(outputs["runoff"].square().mean() + carry[0].mean(), fixed["rate"])
+        found.append([*carry, outputs["runoff"], *gradient])
+    assert all(same(x, y, 1e-5) for x, y in zip(*found, strict=True))
+
+
+@GATED
+def test_more_threads_give_the_same_bits(monkeypatch, model):
     inputs = given(model, cells=50)
     found = []
     for count in (1, 3, 3):

@@ -22,13 +22,14 @@ from xh2cm.targets import Target
 
 if TYPE_CHECKING:
     from xh2cm.fit import Fit, load_fit
-    from xh2cm.model import HybridModel, Net, SpinUp
+    from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, SpinUp, networks
     from xh2cm.physics import Processes
     from xh2cm.variables import Parameter
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "PUBLISHED_NETWORKS",
     "Finding",
     "Fit",
     "FitError",
@@ -46,6 +47,7 @@ __all__ = [
     "check",
     "fold_labels",
     "load_fit",
+    "networks",
     "open_published",
     "tutorial",
 ]
@@ -55,7 +57,9 @@ _LATER = {
     "load_fit": "xh2cm.fit",
     "HybridModel": "xh2cm.model",
     "Net": "xh2cm.model",
+    "PUBLISHED_NETWORKS": "xh2cm.model",
     "SpinUp": "xh2cm.model",
+    "networks": "xh2cm.model",
     "Processes": "xh2cm.physics",
     "Parameter": "xh2cm.variables",
 }

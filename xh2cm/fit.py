@@ -30,7 +30,7 @@ from xh2cm.data.pins import Pins
 from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop
-from xh2cm.model import HybridModel, Net, Scaling, SpinUp
+from xh2cm.model import KINDS, HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
 from xh2cm.targets import TARGET_TABLE, Comparison, Target
@@ -492,6 +492,11 @@ def from_folder(folder: Path, processes: Processes | None) -> Fit:
     rows = [
         Net(**{**net, "inputs": tuple(net["inputs"]), "outputs": tuple(net["outputs"])}) for net in about["networks"]
     ]
+    if odd := sorted({net.kind for net in rows} - {"static", *KINDS}):
+        raise FitError(
+            f"{folder} was made with networks of a kind that is not known here: "
+            + ", ".join(f"put yours into xh2cm.model.KINDS[{kind!r}] before loading" for kind in odd)
+        )
     made_with = recalled(about["processes"], processes, folder)
     pins = tuple((name, to) for name, to in about.get("pins", ()))
     model = HybridModel(len(about["features"]), made_with, tuple(rows), about["width"], pins)

@@ -119,8 +119,14 @@ template <int R> static inline void panel(const float* w, const vec* x, int colu
   for (int r = 0; r < R; r++) out[r] = sum[r];
 }
 
+// Where a matrix is not zero: rows before TOP in the columns before LEFT only, rows from BOTTOM on in those from RIGHT on.
+template <int ROWS, int COLUMNS, int TOP = 0, int LEFT = COLUMNS, int BOTTOM = ROWS, int RIGHT = 0> struct Filled {
+  static constexpr int begin(int row) { return row < BOTTOM ? 0 : RIGHT; }          // of the rows from this one on
+  static constexpr int end(int rows) { return rows > TOP ? COLUMNS : LEFT; }        // of the rows before this one
+};
+
 // A matrix of so many rows and columns, its rows in panels: [rows / PANEL][columns][PANEL], what is left over narrower.
-template <int ROWS, int COLUMNS> struct Matrix {
+template <int ROWS, int COLUMNS, class Where = Filled<ROWS, COLUMNS>> struct Matrix {
   alignas(64) float w[ROWS * COLUMNS + 1];
 
   void pack(const float* from, int64_t by_row, int64_t by_column) {
@@ -131,8 +137,12 @@ template <int ROWS, int COLUMNS> struct Matrix {
   }
   void times(const vec* x, const vec* base, vec* out) const {  // out = base + matrix x
     constexpr int WHOLE = ROWS / PANEL * PANEL;
-    for (int j = 0; j < WHOLE; j += PANEL) panel<PANEL>(w + j * COLUMNS, x, COLUMNS, base + j, out + j);
-    if constexpr (WHOLE < ROWS) panel<ROWS - WHOLE>(w + WHOLE * COLUMNS, x, COLUMNS, base + WHOLE, out + WHOLE);
+    for (int j = 0; j < WHOLE; j += PANEL) rows<PANEL>(j, x, base, out);
+    if constexpr (WHOLE < ROWS) rows<ROWS - WHOLE>(WHOLE, x, base, out);
+  }
+  template <int R> void rows(int j, const vec* x, const vec* base, vec* out) const {
+    const int from = Where::begin(j), to = Where::end(j + R);
+    panel<R>(w + j * COLUMNS + from * R, x + from, to - from, base + j, out + j);
   }
 };
 
@@ -183,7 +193,7 @@ template <int R, int V> static inline void outer(const vec* left, const float* r
 }
 
 // What a matrix [column][row] gathers over a stretch: the sum over days and lanes of by_row x column.
-template <int ROWS, int COLUMNS> struct Gathered {
+template <int ROWS, int COLUMNS, class Where = Filled<ROWS, COLUMNS>> struct Gathered {
   static constexpr int WIDE = (ROWS + LANES - 1) / LANES;  // vectors of rows
   vec sum[COLUMNS * WIDE];
 
@@ -197,8 +207,10 @@ template <int ROWS, int COLUMNS> struct Gathered {
       for (int v = 0; v < V; v++)
         transpose((const vec*)((const float*)by_rows + d * by_step) + (j + v) * LANES, ROWS - (j + v) * LANES, V * LANES, (float*)(left + d * LANES * V + v));
     constexpr int WHOLE = COLUMNS / TILE * TILE;
-    for (int k = 0; k < WHOLE; k += TILE) outer<TILE, V>(left, (const float*)(columns + k), step, days, sum + k * WIDE + j, WIDE);
-    if constexpr (WHOLE < COLUMNS) outer<COLUMNS - WHOLE, V>(left, (const float*)(columns + WHOLE), step, days, sum + WHOLE * WIDE + j, WIDE);
+    const int from = Where::begin(j * LANES) / TILE * TILE, to = Where::end((j + V) * LANES);
+    for (int k = from; k < std::min(to, WHOLE); k += TILE) outer<TILE, V>(left, (const float*)(columns + k), step, days, sum + k * WIDE + j, WIDE);
+    if constexpr (WHOLE < COLUMNS)
+      if (WHOLE < to) outer<COLUMNS - WHOLE, V>(left, (const float*)(columns + WHOLE), step, days, sum + WHOLE * WIDE + j, WIDE);
   }
   void add_to(float* matrix) const {  // [column][row]
     for (int k = 0; k < COLUMNS; k++)
@@ -216,23 +228,29 @@ static inline float total(vec x) {
 // A network sees some forcings and some numbers of yesterday's state, remembers something, and gives raw parameters.
 // `TENSORS` come as xh2cm.model.network.Ready has them; the first is a constant of each cell.
 
-template <class S> struct Lstm : S {
+// A recurrent cell of four blocks of gates, and a head on what it hides. The first ALONE blocks see the inputs only, the
+// last ALONE what was hidden yesterday only, the others both. `Cell` says what becomes of the gates.
+template <class S, template <int> class Cell_> struct Recurrent : S {
+  using Cell = Cell_<S::WIDTH>;
   static constexpr int H = S::WIDTH, F = S::FORCINGS.size(), N = S::SEES.size(), K = F + N + H, GATES = 4 * H, OUT = S::GIVES;
-  static constexpr int CONSTANT = GATES, MEMORY = 2, TENSORS = 4;
+  static constexpr int CONSTANT = GATES, MEMORY = Cell::MEMORY, TENSORS = 4;
+  static constexpr int ALONE = Cell::ALONE * H, TOGETHER = GATES - ALONE;
+  using Forward = Filled<GATES, K, ALONE, F + N, TOGETHER, F + N>;
+  using Back = Filled<N + H, GATES, N, TOGETHER, N, ALONE>;
   struct Weights {
-    Matrix<GATES, K> forward;
-    Matrix<N + H, GATES> back;
+    Matrix<GATES, K, Forward> forward;
+    Matrix<N + H, GATES, Back> back;
     Matrix<OUT, H> head;
     Matrix<H, OUT> head_back;
     vec bias[OUT];
   };
-  struct Day {  // what is held of a day
-    vec x[K], cell[H];  // before it
-    vec gates[GATES], seen[H], by_raw[OUT];  // on it; the way back puts gradients in place of the gates
+  struct Day : Cell::Day {  // what is held of a day
+    vec x[K];  // before it
+    vec gates[GATES], by_raw[OUT];  // on it; the way back puts gradients in place of the gates
   };
-  struct Memory { vec hidden[H], cell[H]; };
+  struct Memory : Cell::Memory { vec hidden[H]; };
   struct Slopes {
-    Gathered<GATES, K> matrix;
+    Gathered<GATES, K, Forward> matrix;
     Gathered<OUT, H> head;
     vec bias[OUT];
   };
@@ -245,38 +263,23 @@ template <class S> struct Lstm : S {
     w.head_back.pack(t[3], OUT, 1);
   }
   static constexpr int64_t size(int tensor) { return std::array<int64_t, 4>{GATES, K * GATES, OUT, H * OUT}[tensor]; }
-  static vec* memory(Day& day, int which) { return which ? day.cell : day.x + F + N; }
-  static vec* memory(Memory& by, int which) { return which ? by.cell : by.hidden; }
+  static vec* memory(Day& day, int which) { return which ? Cell::beside(day) : day.x + F + N; }
+  static vec* memory(Memory& by, int which) { return which ? Cell::beside(by) : by.hidden; }
   static int remembers(int) { return H; }
 
   static void forward(const Weights& w, const vec* constant, const vec* forcing, const vec* sight, Day& today, Day& next, vec* raw) {
     for (int q = 0; q < F; q++) today.x[q] = forcing[S::FORCINGS[q]];
     for (int q = 0; q < N; q++) today.x[F + q] = sight[S::SEES[q]];
-    vec* g = today.gates;
-    w.forward.times(today.x, constant, g);
-    for (int h = 0; h < H; h++) {
-      vec in = gate(g[h]), forget = gate(g[H + h]), new_ = squashed(g[2 * H + h]), out = gate(g[3 * H + h]);
-      vec cell = forget * today.cell[h] + in * new_, seen = squashed(cell);
-      g[h] = in, g[H + h] = forget, g[2 * H + h] = new_, g[3 * H + h] = out;
-      today.seen[h] = seen, next.cell[h] = cell, next.x[F + N + h] = out * seen;
-    }
+    w.forward.times(today.x, constant, today.gates);
+    Cell::forward(today.gates, today.x + F + N, today, next, next.x + F + N);
     w.head.times(next.x + F + N, w.bias, raw);
   }
   static void backward(const Weights& w, Day& today, const vec* by_raw, Memory& by, vec* by_sight) {
-    vec* g = today.gates;
     for (int j = 0; j < OUT; j++) today.by_raw[j] = by_raw[j];
     w.head_back.times(by_raw, by.hidden, by.hidden);
-    for (int h = 0; h < H; h++) {
-      vec in = g[h], forget = g[H + h], new_ = g[2 * H + h], out = g[3 * H + h], seen = today.seen[h], by_h = by.hidden[h];
-      vec by_cell = by.cell[h] + by_h * out * (1.0f - seen * seen);
-      g[h] = by_cell * new_ * (in - in * in);
-      g[H + h] = by_cell * today.cell[h] * (forget - forget * forget);
-      g[2 * H + h] = by_cell * in * (1.0f - new_ * new_);
-      g[3 * H + h] = by_h * seen * (out - out * out);
-      by.cell[h] = by_cell * forget;
-    }
-    vec zero[N + H] = {}, by_x[N + H];
-    w.back.times(g, zero, by_x);
+    vec past[N + H] = {}, by_x[N + H];
+    Cell::backward(today.gates, today.x + F + N, today, by, by.hidden, past + N);
+    w.back.times(today.gates, past, by_x);
     for (int q = 0; q < N; q++) by_sight[S::SEES[q]] += by_x[q];
     for (int h = 0; h < H; h++) by.hidden[h] = by_x[N + h];
   }
@@ -294,6 +297,62 @@ template <class S> struct Lstm : S {
     slopes.head.add_to(t[3]);
   }
 };
+
+template <int H> struct LstmCell {  // gates in, forget, new, out; remembers a cell state beside what it hides
+  static constexpr int ALONE = 0, MEMORY = 2;
+  struct Day { vec cell[H], seen[H]; };
+  struct Memory { vec cell[H]; };
+  template <class T> static vec* beside(T& x) { return x.cell; }
+
+  static void forward(vec* g, const vec*, Day& today, Day& next, vec* hidden) {
+    for (int h = 0; h < H; h++) {
+      vec in = gate(g[h]), forget = gate(g[H + h]), new_ = squashed(g[2 * H + h]), out = gate(g[3 * H + h]);
+      vec cell = forget * today.cell[h] + in * new_, seen = squashed(cell);
+      g[h] = in, g[H + h] = forget, g[2 * H + h] = new_, g[3 * H + h] = out;
+      today.seen[h] = seen, next.cell[h] = cell, hidden[h] = out * seen;
+    }
+  }
+  static void backward(vec* g, const vec*, const Day& today, Memory& by, const vec* by_hidden, vec*) {
+    for (int h = 0; h < H; h++) {
+      vec in = g[h], forget = g[H + h], new_ = g[2 * H + h], out = g[3 * H + h], seen = today.seen[h];
+      vec by_cell = by.cell[h] + by_hidden[h] * out * (1.0f - seen * seen);
+      g[h] = by_cell * new_ * (in - in * in);
+      g[H + h] = by_cell * today.cell[h] * (forget - forget * forget);
+      g[2 * H + h] = by_cell * in * (1.0f - new_ * new_);
+      g[3 * H + h] = by_hidden[h] * seen * (out - out * out);
+      by.cell[h] = by_cell * forget;
+    }
+  }
+};
+
+template <int H> struct GruCell {  // gates new (what inputs say), reset, update, new (what was hidden says)
+  static constexpr int ALONE = 1, MEMORY = 1;
+  struct Day {};
+  struct Memory {};
+  template <class T> static vec* beside(T&) { return nullptr; }
+
+  static void forward(vec* g, const vec* before, Day&, Day&, vec* hidden) {
+    for (int h = 0; h < H; h++) {
+      vec reset = gate(g[H + h]), update = gate(g[2 * H + h]), new_ = squashed(g[h] + reset * g[3 * H + h]);
+      g[h] = new_, g[H + h] = reset, g[2 * H + h] = update;
+      hidden[h] = new_ + update * (before[h] - new_);
+    }
+  }
+  static void backward(vec* g, const vec* before, const Day&, Memory&, const vec* by_hidden, vec* by_before) {
+    for (int h = 0; h < H; h++) {
+      vec new_ = g[h], reset = g[H + h], update = g[2 * H + h];
+      vec by_new = by_hidden[h] * (1.0f - update) * (1.0f - new_ * new_);
+      g[h] = by_new;
+      g[H + h] = by_new * g[3 * H + h] * (reset - reset * reset);
+      g[2 * H + h] = by_hidden[h] * (before[h] - new_) * (update - update * update);
+      g[3 * H + h] = by_new * reset;
+      by_before[h] = by_hidden[h] * update;
+    }
+  }
+};
+
+template <class S> using Lstm = Recurrent<S, LstmCell>;
+template <class S> using Gru = Recurrent<S, GruCell>;
 
 template <class S> struct Mlp : S {
   static constexpr int H = S::WIDTH, E = S::INNER, F = S::FORCINGS.size(), N = S::SEES.size(), K = F + N, OUT = S::GIVES;

@@ -36,6 +36,10 @@ WORTHWHILE = 300_000
 """Cells x days from which on compiling pays: the plain loop takes about as long for them as a compiler."""
 
 
+KINDS: Mapping[str, int] = {"Lstm": 2, "Gru": 1, "Mlp": 0}
+"""Kinds of networks that lanes.cpp knows, and how many vectors each hands from one day to the next."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """A network as the lanes see it.
@@ -43,7 +47,7 @@ class Part:
     Parameters
     ----------
     kind : str
-        ``"Lstm"`` or ``"Mlp"``; anything else has no fast loop.
+        One of `KINDS`; anything else has no fast loop.
     sizes : mapping of str to int
         ``WIDTH``, and ``INNER`` for the second layer of an ``Mlp``.
     forcing, sees : tuple of int
@@ -95,7 +99,7 @@ class Scheme:
         Untraceable
             If a network or the physics has no compiled form.
         """
-        if odd := sorted({part.kind for part in self.parts} - {"Lstm", "Mlp"}):
+        if odd := sorted({part.kind for part in self.parts} - KINDS.keys()):
             raise trace.Untraceable(f"networks of kind {', '.join(odd)} have no compiled form")
         raw = sum(part.gives for part in self.parts)
         seeing = ({"fixed": self.fixed, "state": self.state}, {"sight": self.sight})
@@ -130,6 +134,12 @@ class Scheme:
         frame = files("xh2cm.loop").joinpath("lanes.cpp").read_text(encoding="utf-8")
         before, after = frame.split("//<model>\n//</model>\n")
         return "\n".join([before, *text, after])
+
+    @cached_property
+    def carried(self) -> list[tuple[int, ...]]:
+        """What a cell hands from one day to the next: its storages, and the memory of its networks."""
+        shapes: list[tuple[int, ...]] = [()] * self.state
+        return shapes + [(part.sizes["WIDTH"],) for part in self.parts for _ in range(KINDS[part.kind])]
 
     @cached_property
     def built(self) -> ctypes.CDLL | str:
@@ -239,12 +249,20 @@ def walk(
     -------
     carry : Any
     outputs : dict of str to Tensor, (fold, cell, time)
+
+    Raises
+    ------
+    InputError
+        If the carry is not of this scheme.
     """
     fixed, ready = shared
     folds, cells = record[0].shape[:2]
     flat, nesting = tree_flatten(carry)
+    if (found := [tuple(x.shape[2:]) for x in flat]) != scheme.carried:
+        problem = f"holds {found} of a cell, this model {scheme.carried}"
+        raise InputError([Finding("carry", problem, "start from one of the same model")])
     per_cell = [*fixed.values(), *(net.constant for net in ready), *flat]
-    spread = iter([x.expand(folds, cells, *x.shape[2:]) for x in per_cell])
+    spread = iter([x.to(record[0]).expand(folds, cells, *x.shape[2:]) for x in per_cell])
     tensors = [next(spread) for _ in fixed]
     for net in ready:
         tensors += [next(spread), net.matrix, *net.rest]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,6 +16,7 @@ from xh2cm.errors import Finding, InputError
 from xh2cm.loop.lanes import Loop, Part, Scheme, choose
 from xh2cm.model.network import (
     EMBEDDING,
+    GRU,
     KINDS,
     LSTM,
     MLP,
@@ -26,6 +26,8 @@ from xh2cm.model.network import (
     Net,
     Ready,
     Weight,
+    nearest,
+    row_findings,
 )
 from xh2cm.physics import Processes, residuals, step
 from xh2cm.variables import FORCING, OUTPUTS, Fluxes, Forcing, Parameter, Residuals, State, Var
@@ -43,7 +45,7 @@ CARBON_INPUTS = ("co2", "npp")
 
 PIN_REMEDY = 'give a number, a map on the land, or "global" for one learned constant'
 
-COMPILED: Mapping[type, str] = {LSTM: "Lstm", MLP: "Mlp"}
+COMPILED: Mapping[type, str] = {LSTM: "Lstm", GRU: "Gru", MLP: "Mlp"}
 """Kinds of nets that the fast loop knows, as it calls them."""
 
 
@@ -222,25 +224,23 @@ class HybridModel:
 
     def _findings(self) -> list[Finding]:
         found = pin_findings(dict(self.pins), {p.name: p for p in self.processes.parameters})
-        inputs = [*FORCING, *STATE_INPUTS, "static"]
+        found += row_findings(self.networks)
+        known = {*self.parameters, *(name for net in PUBLISHED_NETWORKS for name in net.outputs)}
         for net in self.networks:
-            if net.kind != "static" and net.kind not in KINDS:
-                found.append(
-                    Finding(
-                        f"network {net.name}",
-                        f"unknown kind {net.kind!r}",
-                        f"use one of {', '.join(KINDS)}, or add yours to xh2cm.model.KINDS",
-                    )
+            found += [
+                Finding(f"network {net.name}", f"unknown output {name!r}", nearest(name, sorted(known)))
+                for name in net.outputs
+                if name not in known
+            ]
+            found += [
+                Finding(
+                    f"network {net.name}",
+                    f"sees {name!r}, and these processes walk no carbon",
+                    "leave it out, or take WATER_NETWORKS",
                 )
-            for name in net.inputs:
-                if name not in inputs:
-                    near = difflib.get_close_matches(name, inputs, n=1) or [", ".join(inputs)]
-                    found.append(
-                        Finding(f"network {net.name}", f"unknown input {name!r}", f"did you mean {near[0]!r}?")
-                    )
-                elif name in CARBON_INPUTS and not self.processes.carbon:
-                    problem = f"sees {name!r}, and these processes walk no carbon"
-                    found.append(Finding(f"network {net.name}", problem, "leave it out, or take WATER_NETWORKS"))
+                for name in net.inputs
+                if name in CARBON_INPUTS and not self.processes.carbon
+            ]
         if [net.kind for net in self.networks].count("static") != 1:
             found.append(
                 Finding(
@@ -569,9 +569,7 @@ def pin_findings(how: Mapping[str, Any], parameters: Mapping[str, Parameter]) ->
     for name, to in how.items():
         said, p = f"pin {name}", parameters.get(name)
         if p is None:
-            near = difflib.get_close_matches(str(name), parameters, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(parameters) or 'none'}"
-            found.append(Finding(said, "is no parameter that can be pinned here", hint))
+            found.append(Finding(said, "is no parameter that can be pinned here", nearest(name, parameters)))
         elif is_number(to):
             if not p.holds(to):
                 found.append(Finding(said, f"{to:g} is not {p.range}", PIN_REMEDY))

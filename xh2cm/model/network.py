@@ -11,19 +11,32 @@ Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, pad
 
+from xh2cm.errors import Finding, InputError
 from xh2cm.variables import FORCING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["EMBEDDING", "KINDS", "PUBLISHED_NETWORKS", "STATE_INPUTS", "WATER_NETWORKS", "Net", "Weight"]
+__all__ = [
+    "EMBEDDING",
+    "KINDS",
+    "PUBLISHED_NETWORKS",
+    "STATE_INPUTS",
+    "WATER_NETWORKS",
+    "Net",
+    "Weight",
+    "nearest",
+    "networks",
+    "row_findings",
+]
 
 EMBEDDING = 12
 """Numbers the static net hands to every daily net."""
@@ -108,7 +121,7 @@ class Net:
 
 
 class Kind(Protocol):
-    """What a kind of net must do; `LSTM` and `MLP` show how."""
+    """What a kind of net must do; `GRU` and `MLP` show how."""
 
     width: int
 
@@ -173,16 +186,17 @@ class Gates(torch.autograd.Function):
         return torch.cat([by_new * g, by_new * cell, by_new * i, by_hidden * seen], -1) * slope, by_new * f
 
 
-class LSTM:
-    """An LSTM cell and a linear layer on its hidden state, gates in PyTorch's order (i, f, g, o)."""
+class Recurrent:
+    """A recurrent cell of so many gates and a linear layer on its hidden state."""
 
     width = 100
+    gates: int
 
     def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
         """Its weights by name."""
         bound = 1 / math.sqrt(width)
-        ih, bias_ih = linear(4 * width, inputs, bound)
-        hh, bias_hh = linear(4 * width, width, bound)
+        ih, bias_ih = linear(self.gates * width, inputs, bound)
+        hh, bias_hh = linear(self.gates * width, width, bound)
         head, bias = linear(outputs, width)
         return {
             "weight_ih": ih,
@@ -192,6 +206,12 @@ class LSTM:
             "head.weight": head,
             "head.bias": bias,
         }
+
+
+class LSTM(Recurrent):
+    """An LSTM cell and a linear layer on its hidden state, gates in PyTorch's order (i, f, g, o)."""
+
+    gates = 4
 
     def memory(self, cells: Tensor, width: int) -> Memory:
         """Hidden and cell state, all zero."""
@@ -213,6 +233,44 @@ class LSTM:
         gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
         hidden, cell = Gates.apply(gates, cell)  # type: ignore[no-untyped-call]
         return torch.baddbmm(ready.rest[0], hidden, ready.rest[1]), (hidden, cell)
+
+
+class GRU(Recurrent):
+    """A GRU cell and a linear layer on its hidden state, gates in PyTorch's order (r, z, n).
+
+    References
+    ----------
+    Cho et al. (2014), doi:10.3115/v1/D14-1179; as PyTorch has it, which resets what was hidden after its product.
+    """
+
+    gates = 3
+
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """Hidden state, zero."""
+        return (cells.new_zeros(*cells.shape, width),)
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Weights made ready for a record, as (n, r, z, n): first what inputs say to n, last what was hidden says."""
+        width = weights["weight_hh"].shape[-1]
+        constant, matrix = first_layer(weights["weight_ih"], weights["bias_ih"], net, embedding)
+        of_inputs = [pad(x.roll(width, -1), (0, width)) for x in (constant, matrix)]
+        of_hidden = [pad(x, (width, 0)) for x in affine(weights["bias_hh"], weights["weight_hh"])]
+        return Ready(
+            of_inputs[0] + of_hidden[0],
+            torch.cat([of_inputs[1], of_hidden[1]], 1),
+            affine(weights["head.bias"], weights["head.weight"]),
+        )
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Raw outputs of today and the memory for tomorrow."""
+        (hidden,) = memory
+        width = hidden.shape[-1]
+        gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
+        by_inputs, both, by_hidden = gates.split([width, 2 * width, width], -1)
+        r, z = torch.sigmoid(both).chunk(2, -1)
+        n = torch.tanh(torch.addcmul(by_inputs, r, by_hidden))
+        hidden = torch.lerp(n, hidden, z)
+        return torch.baddbmm(ready.rest[0], hidden, ready.rest[1]), (hidden,)
 
 
 class MLP:
@@ -261,7 +319,7 @@ class MLP:
         return embedding, torch.baddbmm(rest[2], embedding, rest[3])
 
 
-KINDS: dict[str, Kind] = {"lstm": LSTM(), "mlp": MLP()}
+KINDS: dict[str, Kind] = {"lstm": LSTM(), "gru": GRU(), "mlp": MLP()}
 """Kinds of nets by name; add a kind to use it in a row."""
 
 PUBLISHED_NETWORKS: tuple[Net, ...] = (
@@ -315,3 +373,102 @@ WATER_NETWORKS: tuple[Net, ...] = (
     ),
 )
 """The published rows without carbon: no CO2 and no NPP is seen, and no parameter of carbon given."""
+
+
+def networks(table: Sequence[Net] = PUBLISHED_NETWORKS, /, **changes: Any) -> tuple[Net, ...]:
+    """Give a table of networks with some of its rows changed.
+
+    Parameters
+    ----------
+    table : sequence of Net
+        Not changed itself.
+    **changes : dict of str to Any
+        New values of ``kind``, ``inputs``, ``outputs`` and ``width``, by the name of a row, or by a kind for all its
+        rows; what is said of a row itself counts more. In ``inputs`` and ``outputs``, ``...`` stands for what the
+        row has.
+
+    Returns
+    -------
+    tuple of Net
+
+    Raises
+    ------
+    InputError
+        If there is no such row, field, kind or input; all findings at once. Outputs are looked at with the processes,
+        by `HybridModel`.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> [net.kind for net in xh2cm.networks(lstm={"kind": "gru"})]
+    ['static', 'gru', 'mlp', 'gru', 'gru']
+    >>> table = xh2cm.networks(respiration={"inputs": (..., "air_temperature"), "width": 64})
+    >>> table[-1].inputs
+    ('net_radiation', 'precipitation', 'npp', 'fapar', 'static', 'air_temperature')
+    """
+    known = [*(net.name for net in table), *(net.kind for net in table)]
+    findings: list[Finding] = []
+    good: dict[str, dict[str, Any]] = {}
+    for name, change in changes.items():
+        where = f"networks({name}=...)"
+        if name not in known:
+            findings.append(Finding(where, "there is no such row, and no row of such a kind", nearest(name, known)))
+        if not isinstance(change, Mapping):
+            findings.append(Finding(where, f"{change!r} names no field", f'write {name}={{"kind": "gru"}}'))
+            continue
+        for field, value in change.items():
+            if field not in FIELDS:
+                findings.append(Finding(where, f"unknown field {field!r}", nearest(field, FIELDS)))
+            elif field in LISTS and not isinstance(value, list | tuple):
+                findings.append(Finding(where, f"{field} are {value!r}", "give a tuple of names"))
+            else:
+                good.setdefault(name, {})[field] = value
+    changed = tuple(with_changes(net, {**good.get(net.kind, {}), **good.get(net.name, {})}) for net in table)
+    if findings := [*findings, *row_findings(changed)]:
+        raise InputError(findings)
+    return changed
+
+
+FIELDS = ("kind", "inputs", "outputs", "width")
+"""What may be changed of a row."""
+
+LISTS = {"inputs", "outputs"}
+"""Which of them are names in order."""
+
+
+def with_changes(net: Net, change: Mapping[str, Any]) -> Net:
+    """A row with some fields changed, and ``...`` filled in."""
+    lists = {}
+    for field in LISTS & change.keys():
+        lists[field] = tuple(name for x in change[field] for name in (getattr(net, field) if x is ... else [x]))
+    return dataclasses.replace(net, **{**change, **lists})
+
+
+def row_findings(table: Sequence[Net]) -> list[Finding]:
+    """What is wrong with rows, whatever the processes are."""
+    inputs = [*FORCING, *STATE_INPUTS, "static"]
+    names = [net.name for net in table]
+    findings = [
+        Finding("networks", f"{names.count(name)} rows are called {name!r}", "give each a name of its own")
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+    for net in table:
+        where = f"network {net.name}"
+        if net.kind not in ("static", *KINDS):
+            remedy = f"use one of {', '.join(KINDS)}, or add yours to xh2cm.model.KINDS"
+            findings.append(Finding(where, f"unknown kind {net.kind!r}", remedy))
+        if net.width is not None and not (isinstance(net.width, int) and net.width > 0):
+            findings.append(Finding(where, f"a width of {net.width!r}", "give the number of hidden units, or None"))
+        for name in dict.fromkeys(net.inputs):
+            if name not in inputs:
+                findings.append(Finding(where, f"unknown input {name!r}", nearest(name, inputs)))
+            elif net.inputs.count(name) > 1:
+                findings.append(Finding(where, f"sees {name!r} {net.inputs.count(name)} times", "name it once"))
+    return findings
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Advice for a name that is not known."""
+    near = difflib.get_close_matches(str(name), known := list(dict.fromkeys(known)), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"

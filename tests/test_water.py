@@ -58,7 +58,7 @@ def test_the_forcing_a_model_needs_is_what_its_processes_and_networks_ask_for():
     assert HybridModel(3, Processes.water()).forcing == FOUR
     assert HybridModel(3, Processes.water(), ONE_LSTM).forcing == FOUR[:3]
     assert HybridModel(3, networks=ONE_LSTM).forcing == (*FOUR[:3], "co2")  # GPP asks for it
-    unused = Net("unused", "mlp", ("vpd",), ("no_such_parameter",))
+    unused = Net("unused", "mlp", ("vpd",), ("wue",))
     assert HybridModel(3, Processes.water(), (*ONE_LSTM, unused)).forcing == FOUR[:3]
 
     @dataclasses.dataclass(frozen=True)

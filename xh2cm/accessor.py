@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xh2cm.loop.lanes import Loop
     from xh2cm.model import Net, SpinUp
     from xh2cm.physics import Processes
+    from xh2cm.results.response import Change
 
 __all__ = ["H2CMAccessor"]
 
@@ -262,9 +263,123 @@ class H2CMAccessor:
         InputError
             If the data cannot be used or a variable is unknown.
         """
-        from xh2cm.model import SpinUp
         from xh2cm.predict import predict_dataset
 
+        fit, checked = self._ready(fit, names=names, units=units, static=static, mask=mask, missing=missing)
+        start = self._spinup(spinup)
+        return predict_dataset(checked, fit, variables=variables, member=member, spinup=start, device=device, loop=loop)
+
+    def response(
+        self,
+        fit: Fit | None = None,
+        change: Change | None = None,
+        *,
+        factor: Change | None = None,
+        relative: bool = False,
+        variables: Sequence[str] | Literal["all"] | None = None,
+        member: Literal["mean", "all", "held-out"] | int = "mean",
+        spinup: int | SpinUp | None = None,
+        device: str | torch.device | None = None,
+        loop: Loop = "auto",
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+        static: Sequence[str] | None = None,
+        mask: str | xr.DataArray | None = None,
+        missing: Literal["drop", "raise"] = "drop",
+    ) -> xr.Dataset:
+        """Predict with changed forcing, less the prediction without; see `xh2cm.results.response.forcing_response`.
+
+        ``ds.h2cm.response(fit, {"air_temperature": 1.0}, factor={"precipitation": 1.1})`` adds a kelvin and multiplies
+        precipitation; the other arguments are those of `predict`.
+        """
+        from xh2cm.results.response import forcing_response
+
+        fit, checked = self._ready(fit, names=names, units=units, static=static, mask=mask, missing=missing)
+        return forcing_response(
+            checked,
+            fit,
+            change,
+            factor=factor,
+            relative=relative,
+            variables=variables,
+            member=member,
+            spinup=self._spinup(spinup),
+            device=device,
+            loop=loop,
+        )
+
+    def sensitivity(
+        self,
+        fit: Fit | None = None,
+        variable: str = "GPP",
+        *,
+        period: slice | None = None,
+        member: Literal["mean", "all", "held-out"] | int = "mean",
+        spinup: int | SpinUp | None = None,
+        device: str | torch.device | None = None,
+        batch: int = 128,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+        static: Sequence[str] | None = None,
+        mask: str | xr.DataArray | None = None,
+        missing: Literal["drop", "raise"] = "drop",
+    ) -> xr.Dataset:
+        """Differentiate an output's mean by each forcing on each day; see `xh2cm.results.response.sensitivity`."""
+        from xh2cm.results.response import sensitivity
+
+        fit, checked = self._ready(fit, names=names, units=units, static=static, mask=mask, missing=missing)
+        start = self._spinup(spinup)
+        return sensitivity(
+            checked, fit, variable, period=period, member=member, spinup=start, device=device, batch=batch
+        )
+
+    def emergent(
+        self,
+        forcing: xr.Dataset | None = None,
+        *,
+        quantities: Sequence[str] | None = None,
+        over: Literal["record", "year", "month"] = "record",
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> xr.Dataset:
+        """Compute efficiencies and shares of this prediction; see `xh2cm.results.emergent.emergent_quantities`.
+
+        `forcing` is the dataset that was predicted on, `names` and `units` what `check` must know of it.
+        """
+        from xh2cm.results.emergent import emergent_quantities
+
+        told = None if forcing is None else check(forcing, names=names, units=units, targets=[], static=[]).dataset
+        return emergent_quantities(self._dataset, told, quantities=quantities, over=over)
+
+    def rain_pulses(
+        self,
+        forcing: xr.Dataset,
+        *,
+        flux: str = "TER",
+        rain: float = 5.0,
+        dry: float = 1.0,
+        dry_days: int = 7,
+        before: int = 3,
+        after: int = 10,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> xr.Dataset:
+        """Compose a flux of this prediction around rains after dry spells; see `xh2cm.results.emergent.rain_pulses`."""
+        from xh2cm.results.emergent import rain_pulses
+
+        checked = check(forcing, names=names, units=units, targets=[], static=[]).dataset
+        return rain_pulses(
+            self._dataset, checked, flux=flux, rain=rain, dry=dry, dry_days=dry_days, before=before, after=after
+        )
+
+    def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the dataset to a new Zarr store, chunk by chunk; see `xh2cm.predict.write_zarr`."""
+        from xh2cm.predict import write_zarr
+
+        return write_zarr(self._dataset, path, overwrite=overwrite)
+
+    def _ready(self, fit: Fit | None, *, static: Sequence[str] | None, **told: Any) -> tuple[Fit, xr.Dataset]:
+        """The fit given, or the last one, and this dataset checked for it."""
         fit = fit or self._fit
         if fit is None:
             raise FitError(
@@ -273,17 +388,13 @@ class H2CMAccessor:
             )
         if static is None and set(fit.features) <= set(self._dataset.variables):
             static = fit.features
-        report = self.check(names=names, units=units, targets=[], static=static, mask=mask, missing=missing)
-        start = SpinUp(spinup) if isinstance(spinup, int) else spinup
-        return predict_dataset(
-            report.dataset, fit, variables=variables, member=member, spinup=start, device=device, loop=loop
-        )
+        return fit, self.check(static=static, targets=[], **told).dataset
 
-    def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the dataset to a new Zarr store, chunk by chunk; see `xh2cm.predict.write_zarr`."""
-        from xh2cm.predict import write_zarr
+    def _spinup(self, spinup: int | SpinUp | None) -> SpinUp | None:
+        """A number of days, as a spin-up."""
+        from xh2cm.model import SpinUp
 
-        return write_zarr(self._dataset, path, overwrite=overwrite)
+        return SpinUp(spinup) if isinstance(spinup, int) else spinup
 
     def _groups(self, groups: str | xr.DataArray | None) -> str | xr.DataArray | None:
         """Groups by name, from the user's dataset."""

@@ -25,6 +25,8 @@ from xh2cm.model import Scaling, SpinUp
 from xh2cm.variables import FORCING, Var
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from xh2cm.fit import Fit
 
 __all__ = ["DEFAULT_VARIABLES", "predict_dataset", "write_zarr"]
@@ -106,18 +108,26 @@ class Runner:
 
     def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
         """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells."""
-        fit, device = self.fit, self.device
-        weights, scaling = fit.weights[rows].to(device), Scaling(*(x[rows].to(device) for x in self.scaling))
-        x = torch.from_numpy(np.ascontiguousarray(forcing, dtype=np.float32)).to(device).expand(len(rows), -1, -1, -1)
-        s = torch.from_numpy(np.ascontiguousarray(static, dtype=np.float32)).to(device).expand(len(rows), -1, -1)
+        x, s = self.tensor(rows, forcing), self.tensor(rows, static)
         with torch.no_grad():
-            period = slice(0, self.spinup.days or x.shape[2])
-            carry = fit.model.spun_up(weights, x[:, :, period], s, scaling, self.spinup, self.loop)
-            _, outputs = fit.model.run(weights, x, s, scaling, self.fields, carry, self.loop)
+            outputs = self.walk(rows, x, s)
         full = [
             outputs[f] if outputs[f].ndim > 1 else outputs[f].unsqueeze(1).expand(-1, x.shape[1]) for f in self.fields
         ]
         return [o.transpose(0, 1).cpu().numpy() for o in full]
+
+    def tensor(self, rows: list[int], values: np.ndarray) -> Tensor:
+        """The same values for each of some folds, (fold, cell, ...)."""
+        whole = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
+        return whole.expand(len(rows), *whole.shape)
+
+    def walk(self, rows: list[int], forcing: Tensor, static: Tensor) -> dict[str, Tensor]:
+        """Spin up and walk the record: what `HybridModel.run` gives of the fields."""
+        fit = self.fit
+        weights, scaling = fit.weights[rows].to(self.device), Scaling(*(x[rows].to(self.device) for x in self.scaling))
+        period = slice(0, self.spinup.days or forcing.shape[2])
+        carry = fit.model.spun_up(weights, forcing[:, :, period], static, scaling, self.spinup, self.loop)
+        return fit.model.run(weights, forcing, static, scaling, self.fields, carry, self.loop)[1]
 
     def reduced(self, values: np.ndarray, label: np.ndarray) -> np.ndarray:
         """From (cell, fold, ...) to what is asked for."""
@@ -215,16 +225,7 @@ def predict_dataset(
         If a variable is unknown, or the fit does not belong to this dataset.
     """
     asked = chosen_fields(fit, variables)
-    features = tuple(str(f) for f in dataset["feature"].values)
-    if features != fit.features:
-        made_for = f"the fit was made for the static features {list(fit.features)}, the dataset has {list(features)}"
-        raise FitError(f"{made_for}: choose them with static=[...]")
-    if isinstance(member, int) and member not in fit.folds:
-        raise InputError([Finding("member", f"the fit has no fold {member}", f"choose from {list(fit.folds)}")])
-    if not isinstance(member, int) and member not in ("mean", "all", "held-out"):
-        raise InputError(
-            [Finding("member", f"{member!r} is unknown", 'give "mean", "all", "held-out" or the number of a fold')]
-        )
+    belongs(fit, dataset, member)
     constants = {
         name: field for name, field in asked.items() if getattr(fit.model.outputs[field], "varies", "") == "global"
     }
@@ -239,6 +240,39 @@ def predict_dataset(
         batch,
         paying(loop, 2 * dataset["mask"].size * dataset.sizes["time"] * len(fit.folds)),  # spin-up and record
     )
+    kept = {"fold": len(fit.folds)} if member == "all" else {}
+    found = over_land(runner, dataset) if fields else ()
+    arrays = dict(zip(fields, found, strict=True))
+    order = [*kept, "time", *dataset["mask"].dims]
+    outputs = {}
+    for name, field in asked.items():
+        array = (
+            constant(fit, field, member) if name in constants else arrays[name].transpose(*order, missing_dims="ignore")
+        )
+        outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
+    result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords(
+        {n: c for n, c in dataset.coords.items() if n != "feature"}
+    )
+    return result.assign_coords(fold=list(fit.folds)) if kept else result
+
+
+def belongs(fit: Fit, dataset: xr.Dataset, member: Member) -> None:
+    """Refuse a dataset of other static features, and folds that there are not."""
+    features = tuple(str(f) for f in dataset["feature"].values)
+    if features != fit.features:
+        made_for = f"the fit was made for the static features {list(fit.features)}, the dataset has {list(features)}"
+        raise FitError(f"{made_for}: choose them with static=[...]")
+    if isinstance(member, int) and member not in fit.folds:
+        raise InputError([Finding("member", f"the fit has no fold {member}", f"choose from {list(fit.folds)}")])
+    if not isinstance(member, int) and member not in ("mean", "all", "held-out"):
+        raise InputError(
+            [Finding("member", f"{member!r} is unknown", 'give "mean", "all", "held-out" or the number of a fold')]
+        )
+
+
+def over_land(runner: Runner, dataset: xr.Dataset) -> tuple[xr.DataArray, ...]:
+    """What a runner gives of each of its fields on a checked dataset, lazily where that is lazy."""
+    fit, member = runner.fit, runner.member
     whole = dataset[[*FORCING, "static", "mask"]]
     whole = whole.chunk({d: -1 for d in ("time", "feature") if d in whole.dims}) if whole.chunks else whole
     none = xr.zeros_like(whole["mask"], dtype=np.float32).expand_dims(
@@ -253,31 +287,20 @@ def predict_dataset(
         whole["mask"],
         held_labels(dataset, fit, member),
         input_core_dims=[["time"]] * len(FORCING) + [["feature"], [], ["label"]],
-        output_core_dims=[[*kept, *(["time"] if runner.varies(f) else [])] for f in fields.values()],
-        output_dtypes=[np.float32] * len(fields),
+        output_core_dims=[[*kept, *(["time"] if runner.varies(f) else [])] for f in runner.fields],
+        output_dtypes=[np.float32] * len(runner.fields),
         dask="parallelized",
         dask_gufunc_kwargs={"output_sizes": {"time": dataset.sizes["time"], **kept}},
-    ) if fields else ()  # fmt: skip
-    arrays = dict(zip(fields, found if isinstance(found, tuple) else (found,), strict=True))
-    order = [*kept, "time", *dataset["mask"].dims]
-    outputs = {}
-    for name, field in asked.items():
-        array = (
-            constant(fit, field, member) if name in constants else arrays[name].transpose(*order, missing_dims="ignore")
-        )
-        outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
-    result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords(
-        {n: c for n, c in dataset.coords.items() if n != "feature"}
     )
-    return result.assign_coords(fold=list(fit.folds)) if kept else result
+    return found if isinstance(found, tuple) else (found,)
 
 
-def constant(fit: Fit, field: str, member: Member) -> xr.DataArray:
+def constant(fit: Fit, name: str, member: Member) -> xr.DataArray:
     """A global constant: one number, or one a fold."""
-    values = fit.model.bounded(field, fit.model.unpack(fit.weights.cpu())[f"global.{field}"])[:, 0].numpy()
+    values = fit.constants()[name].drop_vars("fold")
     if member == "all":
-        return xr.DataArray(values, dims="fold")
-    return xr.DataArray(values[fit.folds.index(member)] if isinstance(member, int) else values.mean())
+        return values
+    return values.isel(fold=fit.folds.index(member)) if isinstance(member, int) else values.mean("fold")
 
 
 def held_labels(dataset: xr.Dataset, fit: Fit, member: Member) -> xr.DataArray:

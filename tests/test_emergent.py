@@ -95,6 +95,7 @@ def test_attributes(known, forcing):
         assert array.attrs["long_name"]
         assert array.attrs["units"] in {"1", "g kg-1", "g MJ-1"}, name
         assert "doi:" in array.attrs["references"]
+        assert set(array.attrs) == {"long_name", "units", "comment", "references"}  # nothing of what it is made of
     assert "not given photosynthetically active radiation" in QUANTITIES["LUE"].long_name
 
 

@@ -148,7 +148,7 @@ class Fit:
             mean, std = found[name].mean("fold"), found[name].std("fold", ddof=1)
             for statistic, text, over in (("mean", "mean", mean), ("std", "standard deviation", std)):
                 attrs = {"long_name": f"{about.long_name}, {text} over folds", "units": about.units}
-                found[f"{name}_{statistic}"] = over.drop_attrs().assign_attrs(attrs)
+                found[f"{name}_{statistic}"] = over.drop_attrs(deep=False).assign_attrs(attrs)
         return xr.Dataset(found)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

@@ -277,7 +277,7 @@ def ratio(quantity: Quantity, known: Mapping[str, xr.DataArray], over: Over) -> 
     upper, lower = (mean(x.where(both), over) for x in (above, below))
     found = (upper / lower).where(lower >= quantity.least).astype("float32")
     order = [d for d in ("fold", over) if d in found.dims]
-    return found.transpose(*order, ...).assign_attrs(quantity.attrs)
+    return found.transpose(*order, ...).drop_attrs(deep=False).assign_attrs(quantity.attrs)
 
 
 def mean(daily: xr.DataArray, over: Over) -> xr.DataArray:
@@ -383,12 +383,12 @@ def rain_pulses(
     pulse = (sums / base).where(base >= CARBON * count.clip(min=1)).astype("float32")
     return xr.Dataset(
         {
-            f"{flux}_pulse": pulse.assign_attrs(
+            f"{flux}_pulse": pulse.drop_attrs(deep=False).assign_attrs(
                 long_name=f"{about.get(flux, flux)} around rain, relative to the {before} days before it",
                 units="1",
                 comment=f"{rule}; NaN without an event, or where the mean before is below {CARBON:g}",
             ),
-            "rain_events": count.assign_attrs(
+            "rain_events": count.drop_attrs(deep=False).assign_attrs(
                 long_name="number of rains that end a dry spell", units="1", comment=rule
             ),
         },

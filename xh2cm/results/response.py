@@ -110,7 +110,7 @@ def forcing_response(
                 "comment": f"NaN where the absolute mean is below {NOTHING:g} {array.attrs['units']}",
             }
         methods = {key: value for key, value in array.attrs.items() if key == "cell_methods"}
-        found[name] = difference.assign_attrs(attrs | methods)
+        found[name] = difference.drop_attrs(deep=False).assign_attrs(attrs | methods)
     title = {"title": "Response to changed forcing", "change": rule}
     return xr.Dataset(found, coords=before.coords, attrs=before.attrs | title)
 
@@ -312,9 +312,11 @@ def sensitivity(
     output = fit.model.outputs[field]
     order = [*(["fold"] if member == "all" else []), "time", *dataset["mask"].dims]
     found = {
-        forcing: array.transpose(*order).assign_attrs(
+        forcing: array.transpose(*order)
+        .drop_attrs(deep=False)
+        .assign_attrs(
             long_name=f"derivative of the mean of {output.long_name} by {var.long_name} of the day",
-            units=f"({output.units})/({var.units})",
+            units=per(output.units, var.units),
         )
         for (forcing, var), array in zip(FORCING.items(), over_land(runner, dataset), strict=True)
     }
@@ -322,6 +324,11 @@ def sensitivity(
     coords = {n: c for n, c in dataset.coords.items() if n != "feature"}
     result = xr.Dataset(found, attrs=about(fit, member) | title).assign_coords(coords)
     return result.assign_coords(fold=list(fit.folds)) if member == "all" else result
+
+
+def per(above: str, below: str) -> str:
+    """Units of a ratio, as UDUNITS and pint read them."""
+    return f"1e6 {above}" if below == "1e-6" else f"({above})/({below})"
 
 
 def span(time: xr.DataArray) -> str:

@@ -86,6 +86,15 @@ def forcing_response(
     that of their training, and a change beyond its range is an extrapolation.
 
     On Dask arrays the changed forcings are read once, to count impossible values.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
+    >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=6, progress=False)
+    >>> wetter = forcing_response(ds.h2cm.check().dataset, fit, factor={"precipitation": 1.1})
+    >>> wetter.attrs["change"], bool(wetter["runoff"].mean() > 0)
+    ('precipitation times 1.1', True)
     """
     rule, other = altered(dataset, change or {}, factor or {})
     settings: dict[str, Any] = {
@@ -281,6 +290,15 @@ def sensitivity(
 
     A threshold has no derivative: that warmer air turns snowfall into rain is in `forcing_response`, and not here. Nor
     is what lies beyond a limit that is not reached, such as more energy where water is short.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 30), month=slice(0, 1))
+    >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=6, progress=False)
+    >>> slopes = sensitivity(ds.h2cm.check().dataset, fit, "runoff")
+    >>> slopes["precipitation"].dims, bool(slopes["precipitation"].sum("time").mean() > 0)
+    (('time', 'lat', 'lon'), True)
     """
     findings = []
     name, field = next(iter(chosen_fields(fit, [variable]).items()))

@@ -369,3 +369,24 @@ def test_a_process_of_ones_own_is_learned_saved_and_asked_for(short, tmp_path):
         xh2cm.load_fit(folder, processes=Processes(snow=DegreeDaySnow()))
     back = xh2cm.load_fit(folder, processes=processes)
     xr.testing.assert_identical(short.h2cm.predict(back), short.h2cm.predict(fit))
+
+
+def test_constants_with_their_spread_over_folds(twin):
+    fit = twin.h2cm.fit(3, scheme="cells", width=6, epochs=1, progress=False)
+    constants = fit.constants()
+    every = twin.h2cm.predict(fit, variables=["q10", "baseflow_coefficient"], member="all")
+    declared = {n: p for n, p in fit.model.parameters.items() if p.varies == "global"}
+    assert set(constants.data_vars) == {f"{n}{end}" for n in declared for end in ("", "_mean", "_std")}
+    assert constants["fold"].values.tolist() == list(fit.folds)
+    for name in ("q10", "baseflow_coefficient"):
+        xr.testing.assert_equal(constants[name], every[name])
+        values = constants[name].values.astype(float)
+        assert float(constants[f"{name}_mean"]) == pytest.approx(values.mean())
+        assert float(constants[f"{name}_std"]) == pytest.approx(values.std(ddof=1), rel=1e-3)
+    for name, p in declared.items():
+        assert ((constants[name] > p.lower) & (constants[name] < p.upper)).all()
+        assert constants[name].attrs == p.attrs
+        assert constants[f"{name}_std"].attrs["units"] == p.units
+        assert constants[f"{name}_std"].attrs["long_name"] == f"{p.long_name}, standard deviation over folds"
+    one = dataclasses.replace(fit, weights=fit.weights[:1], losses=fit.losses.isel(fold=[0]))
+    assert one.constants()["q10_std"].isnull()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xh2cm.loop.lanes import Loop
     from xh2cm.model import Net, SpinUp
     from xh2cm.physics import Processes
+    from xh2cm.results.response import Change
     from xh2cm.targets import Target
 
 __all__ = ["H2CMAccessor"]
@@ -294,29 +295,51 @@ class H2CMAccessor:
         InputError
             If the data cannot be used or a variable is unknown.
         """
-        from xh2cm.data.pins import spelled_out
-        from xh2cm.model import SpinUp
-        from xh2cm.predict import maps_for, predict_dataset
+        from xh2cm.predict import predict_dataset
 
-        fit = fit or self._fit
-        if fit is None:
-            raise FitError(
-                "no fit yet: give one, `ds.h2cm.predict(fit)`, or fit first on this very object "
-                "(a copy or selection of a dataset does not remember the fit of the original)"
-            )
-        if static is None and set(fit.features) <= set(self._dataset.variables):
-            static = fit.features
-        pinned = spelled_out(pin, [fit.model.parameters[name] for name in fit.model.maps])
-        report = self._without(pinned, static).h2cm.check(
-            names=names, units=units, forcing=fit.model.forcing, targets=[], static=static, mask=mask, missing=missing
-        )
+        fit, checked, maps = self._ready(fit, pin, names=names, units=units, static=static, mask=mask, missing=missing)
+        start = self._spinup(spinup)
         return predict_dataset(
-            report.dataset,
+            checked, fit, variables=variables, member=member, spinup=start, maps=maps, device=device, loop=loop
+        )
+
+    def response(
+        self,
+        fit: Fit | None = None,
+        change: Change | None = None,
+        *,
+        factor: Change | None = None,
+        relative: bool = False,
+        variables: Sequence[str] | Literal["all"] | None = None,
+        member: Literal["mean", "all", "held-out"] | int = "mean",
+        spinup: int | SpinUp | None = None,
+        device: str | torch.device | None = None,
+        loop: Loop = "auto",
+        pin: Mapping[str, Pin] | None = None,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+        static: Sequence[str] | None = None,
+        mask: str | xr.DataArray | None = None,
+        missing: Literal["drop", "raise"] = "drop",
+    ) -> xr.Dataset:
+        """Predict with changed forcing, less the prediction without; see `xh2cm.results.response.forcing_response`.
+
+        ``ds.h2cm.response(fit, {"air_temperature": 1.0}, factor={"precipitation": 1.1})`` adds a kelvin and multiplies
+        precipitation; the other arguments are those of `predict`.
+        """
+        from xh2cm.results.response import forcing_response
+
+        fit, checked, maps = self._ready(fit, pin, names=names, units=units, static=static, mask=mask, missing=missing)
+        return forcing_response(
+            checked,
             fit,
+            change,
+            factor=factor,
+            relative=relative,
             variables=variables,
             member=member,
-            spinup=SpinUp(spinup) if isinstance(spinup, int) else spinup,
-            maps=maps_for(fit, pinned, self._dataset, report.dataset["mask"]),
+            spinup=self._spinup(spinup),
+            maps=maps,
             device=device,
             loop=loop,
         )
@@ -352,6 +375,71 @@ class H2CMAccessor:
             self._dataset, observations, levels=levels, groups=groups, targets=targets, names=names, units=units
         )
 
+    def sensitivity(
+        self,
+        fit: Fit | None = None,
+        variable: str = "GPP",
+        *,
+        period: slice | None = None,
+        member: Literal["mean", "all", "held-out"] | int = "mean",
+        spinup: int | SpinUp | None = None,
+        device: str | torch.device | None = None,
+        batch: int = 128,
+        pin: Mapping[str, Pin] | None = None,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+        static: Sequence[str] | None = None,
+        mask: str | xr.DataArray | None = None,
+        missing: Literal["drop", "raise"] = "drop",
+    ) -> xr.Dataset:
+        """Differentiate an output's mean by each forcing on each day; see `xh2cm.results.response.sensitivity`."""
+        from xh2cm.results.response import sensitivity
+
+        fit, checked, maps = self._ready(fit, pin, names=names, units=units, static=static, mask=mask, missing=missing)
+        start = self._spinup(spinup)
+        return sensitivity(
+            checked, fit, variable, period=period, member=member, spinup=start, maps=maps, device=device, batch=batch
+        )
+
+    def emergent(
+        self,
+        forcing: xr.Dataset | None = None,
+        *,
+        quantities: Sequence[str] | None = None,
+        over: Literal["record", "year", "month"] = "record",
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> xr.Dataset:
+        """Compute efficiencies and shares of this prediction; see `xh2cm.results.emergent.emergent_quantities`.
+
+        `forcing` is the dataset that was predicted on, `names` and `units` what `check` must know of it.
+        """
+        from xh2cm.results.emergent import emergent_quantities
+
+        told = None if forcing is None else check(forcing, names=names, units=units, targets=[], static=[]).dataset
+        return emergent_quantities(self._dataset, told, quantities=quantities, over=over)
+
+    def rain_pulses(
+        self,
+        forcing: xr.Dataset,
+        *,
+        flux: str = "TER",
+        rain: float = 5.0,
+        dry: float = 1.0,
+        dry_days: int = 7,
+        before: int = 3,
+        after: int = 10,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> xr.Dataset:
+        """Compose a flux of this prediction around rains after dry spells; see `xh2cm.results.emergent.rain_pulses`."""
+        from xh2cm.results.emergent import rain_pulses
+
+        checked = check(forcing, names=names, units=units, targets=[], static=[]).dataset
+        return rain_pulses(
+            self._dataset, checked, flux=flux, rain=rain, dry=dry, dry_days=dry_days, before=before, after=after
+        )
+
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the dataset to a new Zarr store, chunk by chunk; see `xh2cm.predict.write_zarr`."""
         from xh2cm.predict import write_zarr
@@ -363,6 +451,32 @@ class H2CMAccessor:
         from xh2cm.data.pins import variables_of
 
         return self._dataset.drop_vars([n for n in variables_of(pinned, self._dataset) if n not in (static or ())])
+
+    def _ready(
+        self, fit: Fit | None, pin: Mapping[str, Pin] | None, *, static: Sequence[str] | None, **told: Any
+    ) -> tuple[Fit, xr.Dataset, xr.Dataset]:
+        """The fit given, or the last one, this dataset checked for it, and the maps of its pins there."""
+        from xh2cm.data.pins import spelled_out
+        from xh2cm.predict import maps_for
+
+        fit = fit or self._fit
+        if fit is None:
+            raise FitError(
+                "no fit yet: give one, `ds.h2cm.predict(fit)`, or fit first on this very object "
+                "(a copy or selection of a dataset does not remember the fit of the original)"
+            )
+        if static is None and set(fit.features) <= set(self._dataset.variables):
+            static = fit.features
+        pinned = spelled_out(pin, [fit.model.parameters[name] for name in fit.model.maps])
+        land = self._without(pinned, static).h2cm
+        checked = land.check(static=static, targets=[], forcing=fit.model.forcing, **told).dataset
+        return fit, checked, maps_for(fit, pinned, self._dataset, checked["mask"])
+
+    def _spinup(self, spinup: int | SpinUp | None) -> SpinUp | None:
+        """A number of days, as a spin-up."""
+        from xh2cm.model import SpinUp
+
+        return SpinUp(spinup) if isinstance(spinup, int) else spinup
 
     def _groups(self, groups: str | xr.DataArray | None) -> str | xr.DataArray | None:
         """Groups by name, from the user's dataset."""

@@ -133,6 +133,36 @@ class Fit:
 
         return f"<pre>{html.escape(repr(self))}</pre>"
 
+    def constants(self) -> xr.Dataset:
+        """The learned global constants, and parameters that were pinned to one.
+
+        Returns
+        -------
+        Dataset
+            For each constant its value along ``fold``, and over the folds ``<name>_mean`` and ``<name>_std`` (unbiased,
+            NaN for a single fold), with CF attributes.
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin")
+        >>> constants = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, progress=False).constants()
+        >>> constants["q10"].sizes["fold"], 1 < float(constants["q10_mean"]) < 10
+        (2, True)
+        """
+        named = self.model.unpack(self.weights.cpu())
+        found: dict[str, xr.DataArray] = {}
+        for name, about in self.model.parameters.items():
+            if f"global.{name}" not in named:
+                continue
+            values = self.model.bounded(name, named[f"global.{name}"])[:, 0].detach().numpy()
+            found[name] = xr.DataArray(values, coords={"fold": list(self.folds)}, dims="fold", attrs=about.attrs)
+            mean, std = found[name].mean("fold"), found[name].std("fold", ddof=1)
+            for statistic, text, over in (("mean", "mean", mean), ("std", "standard deviation", std)):
+                attrs = {"long_name": f"{about.long_name}, {text} over folds", "units": about.units}
+                found[f"{name}_{statistic}"] = over.drop_attrs(deep=False).assign_attrs(attrs)
+        return xr.Dataset(found)
+
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the fit to a folder: safetensors, NetCDF and JSON with checksums, no pickle.
 

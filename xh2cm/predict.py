@@ -129,27 +129,31 @@ class Runner:
             groups.append(([self.fit.folds.index(int(one))] if one != TEST else everyone, positions))
         return groups
 
-    def tensors(
-        self, rows: list[int], forcing: np.ndarray, static: np.ndarray
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Scaling]:
-        """Weights, forcing of the spin-up, forcing, static features and scaling of some folds on some cells."""
-        device = self.device
-        weights, scaling = self.fit.weights[rows].to(device), Scaling(*(x[rows].to(device) for x in self.scaling))
-        x = torch.from_numpy(np.ascontiguousarray(forcing, dtype=np.float32)).to(device).expand(len(rows), -1, -1, -1)
-        s = torch.from_numpy(np.ascontiguousarray(static, dtype=np.float32)).to(device).expand(len(rows), -1, -1)
-        return weights, x[:, :, : self.spinup.days or x.shape[2]], x, s, scaling
-
     def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
         """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells."""
-        fit = self.fit
-        weights, spin, x, s, scaling = self.tensors(rows, forcing, static)
+        x, s = self.tensor(rows, forcing), self.tensor(rows, static)
         with torch.no_grad():
-            carry = fit.model.spun_up(weights, spin, s, scaling, self.spinup, self.loop)
-            _, outputs = fit.model.run(weights, x, s, scaling, self.fields, carry, self.loop)
+            outputs = self.walk(rows, x, s)
         full = [
             outputs[f] if outputs[f].ndim > 1 else outputs[f].unsqueeze(1).expand(-1, x.shape[1]) for f in self.fields
         ]
         return [o.transpose(0, 1).cpu().numpy() for o in full]
+
+    def tensor(self, rows: list[int], values: np.ndarray) -> Tensor:
+        """The same values for each of some folds, (fold, cell, ...)."""
+        whole = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
+        return whole.expand(len(rows), *whole.shape)
+
+    def of(self, rows: list[int]) -> tuple[Tensor, Scaling]:
+        """Weights and scaling of some folds."""
+        return self.fit.weights[rows].to(self.device), Scaling(*(x[rows].to(self.device) for x in self.scaling))
+
+    def walk(self, rows: list[int], forcing: Tensor, static: Tensor) -> dict[str, Tensor]:
+        """Spin up and walk the record: what `HybridModel.run` gives of the fields."""
+        weights, scaling = self.of(rows)
+        model, period = self.fit.model, slice(0, self.spinup.days or forcing.shape[2])
+        carry = model.spun_up(weights, forcing[:, :, period], static, scaling, self.spinup, self.loop)
+        return model.run(weights, forcing, static, scaling, self.fields, carry, self.loop)[1]
 
     def raise_unless_finite(
         self, found: list[np.ndarray], rows: list[int], forcing: np.ndarray, static: np.ndarray, numbers: np.ndarray
@@ -159,8 +163,10 @@ class Runner:
         if not any(map(len, lost)):
             return
         cell, row = next(where[0] for where in lost if len(where))
-        one = self.tensors([rows[row]], forcing[cell : cell + 1], static[cell : cell + 1])
-        failure = first_failure(self.fit.model, *one, self.spinup)
+        weights, scaling = self.of([rows[row]])
+        x, s = (self.tensor([rows[row]], values[cell : cell + 1]) for values in (forcing, static))
+        spin = x[:, :, : self.spinup.days or x.shape[2]]
+        failure = first_failure(self.fit.model, weights, spin, x, s, scaling, self.spinup)
         where = place(self.land, int(numbers[cell]))
         if failure is None:
             raise InputError([Finding("prediction", f"is not finite at {where}", 'look at it with loop="plain"')])
@@ -268,6 +274,42 @@ def predict_dataset(
         If a variable is unknown, or the fit does not belong to this dataset.
     """
     asked = chosen_fields(fit, variables)
+    belongs(fit, dataset, member)
+    maps = maps_for(fit, {}, dataset, dataset["mask"]) if maps is None else maps
+    settled = [f for f in asked.values() if is_settled(fit.model, f)]
+    known = {field: once(fit, field, member, maps, dataset["mask"]) for field in settled}
+    fields = [field for field in asked.values() if field not in known]
+    work = 2 * dataset["mask"].size * dataset.sizes["time"] * len(fit.folds)  # spin-up and record
+    runner = Runner(
+        fit,
+        scaling_of(fit, dataset),
+        tuple(fields),
+        member,
+        str(to_device(device)),
+        spinup or fit.spinup,
+        batch,
+        paying(loop, work),
+        indexed(dataset["mask"]),
+        dataset["time"].values,
+    )
+    kept = {"fold": len(fit.folds)} if member == "all" else {}
+    found = over_land(runner, dataset, maps) if fields else ()
+    arrays = known | dict(zip(fields, found, strict=True))
+    order = [*kept, "time", *dataset["mask"].dims]
+    outputs = {}
+    for name, field in asked.items():
+        array = arrays[field].transpose(*order, missing_dims="ignore")
+        outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
+        if field in fit.model.pinned:
+            outputs[name].attrs["comment"] = f"pinned: {PINNED.get(fit.model.pinned[field], fit.model.pinned[field])}"
+    result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords(
+        {n: c for n, c in dataset.coords.items() if n != "feature"}
+    )
+    return result.assign_coords(fold=list(fit.folds)) if kept else result
+
+
+def belongs(fit: Fit, dataset: xr.Dataset, member: Member) -> None:
+    """Refuse a dataset of other static features, and folds that there are not."""
     features = tuple(str(f) for f in dataset["feature"].values)
     if features != fit.features:
         made_for = f"the fit was made for the static features {list(fit.features)}, the dataset has {list(features)}"
@@ -278,22 +320,11 @@ def predict_dataset(
         raise InputError(
             [Finding("member", f"{member!r} is unknown", 'give "mean", "all", "held-out" or the number of a fold')]
         )
-    maps = maps_for(fit, {}, dataset, dataset["mask"]) if maps is None else maps
-    settled = [f for f in asked.values() if is_settled(fit.model, f)]
-    known = {field: once(fit, field, member, maps, dataset["mask"]) for field in settled}
-    fields = [field for field in asked.values() if field not in known]
-    runner = Runner(
-        fit,
-        scaling_of(fit, dataset),
-        tuple(fields),
-        member,
-        str(to_device(device)),
-        spinup or fit.spinup,
-        batch,
-        paying(loop, 2 * dataset["mask"].size * dataset.sizes["time"] * len(fit.folds)),  # spin-up and record
-        indexed(dataset["mask"]),
-        dataset["time"].values,
-    )
+
+
+def over_land(runner: Runner, dataset: xr.Dataset, maps: xr.Dataset) -> tuple[xr.DataArray, ...]:
+    """What a runner gives of each of its fields on a checked dataset, lazily where that is lazy."""
+    fit, member = runner.fit, runner.member
     whole = dataset[[*fit.model.forcing, "mask"]]
     layers = [dataset["static"].drop_vars("feature"), *(maps[name].expand_dims("feature") for name in fit.model.maps)]
     static = xr.concat(layers, "feature", coords="minimal", compat="override")
@@ -314,23 +345,12 @@ def predict_dataset(
         held_labels(dataset, fit, member),
         numbers,
         input_core_dims=[["time"]] * len(fit.model.forcing) + [["feature"], [], ["label"], []],
-        output_core_dims=[[*kept, *(["time"] if runner.varies(f) else [])] for f in fields],
-        output_dtypes=[np.float32] * len(fields),
+        output_core_dims=[[*kept, *(["time"] if runner.varies(f) else [])] for f in runner.fields],
+        output_dtypes=[np.float32] * len(runner.fields),
         dask="parallelized",
         dask_gufunc_kwargs={"output_sizes": {"time": dataset.sizes["time"], **kept}},
-    ) if fields else ()  # fmt: skip
-    arrays = known | dict(zip(fields, found if isinstance(found, tuple) else (found,), strict=True))
-    order = [*kept, "time", *dataset["mask"].dims]
-    outputs = {}
-    for name, field in asked.items():
-        array = arrays[field].transpose(*order, missing_dims="ignore")
-        outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
-        if field in fit.model.pinned:
-            outputs[name].attrs["comment"] = f"pinned: {PINNED.get(fit.model.pinned[field], fit.model.pinned[field])}"
-    result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords(
-        {n: c for n, c in dataset.coords.items() if n != "feature"}
     )
-    return result.assign_coords(fold=list(fit.folds)) if kept else result
+    return found if isinstance(found, tuple) else (found,)
 
 
 def indexed(mask: xr.DataArray, values: Any = False) -> xr.DataArray:
@@ -384,10 +404,10 @@ def once(fit: Fit, field: str, member: Member, maps: xr.Dataset, mask: xr.DataAr
     to = fit.model.pinned.get(field, "")
     if not isinstance(to, str):
         return xr.DataArray(np.float32(to)).expand_dims(folds)
-    values = fit.model.bounded(field, fit.model.unpack(fit.weights.cpu())[f"global.{field}"])[:, 0].numpy()
+    values = fit.constants()[field].drop_vars("fold")
     if folds:
-        return xr.DataArray(values, dims="fold")
-    return xr.DataArray(values[fit.folds.index(member)] if isinstance(member, int) else values.mean())
+        return values
+    return values.isel(fold=fit.folds.index(member)) if isinstance(member, int) else values.mean("fold")
 
 
 def held_labels(dataset: xr.Dataset, fit: Fit, member: Member) -> xr.DataArray:

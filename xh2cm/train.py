@@ -586,7 +586,8 @@ def train(
         rows = torch.tensor([row[k] for k in batch.folds.tolist()], device=device)
         scaling = Scaling(*(x[rows] for x in scales.scaling))
         spin, forcing, static = samples.inputs(batch)
-        carry = model.spun_up(weights.detach(), spin, static, scaling, training.spinup, loop)
+        with torch.no_grad():
+            carry = model.spun_up(weights, spin, static, scaling, training.spinup, loop)
         _, outputs = model.run(weights, forcing, static, scaling, fields, carry, loop)
         truths, compared = samples.truth(batch, split, {name: std[rows] for name, std in scales.targets.items()})
         return losses(targets, outputs, truths, compared, priors)

@@ -481,7 +481,7 @@ class HybridModel:
         spinup: SpinUp,
         loop: Loop = "plain",
     ) -> Carry:
-        """Walk a period over and over, without gradients, to find a start in balance with it.
+        """Walk a period over and over to find a start in balance with it.
 
         Parameters
         ----------
@@ -494,15 +494,14 @@ class HybridModel:
         Carry
         """
         carry = self.start(forcing[:, :, 0, 0])
-        with torch.no_grad():
-            for _ in range(spinup.passes):
-                before = carry
-                carry, _ = self.run(weights, forcing, static, scaling, (), before, loop)
-                moved = max(
-                    float((new - old).abs().max()) for new, old in zip(carry.state[:3], before.state[:3], strict=True)
-                )
-                if spinup.drift is not None and moved <= spinup.drift:
-                    break
+        for _ in range(spinup.passes):
+            before = carry
+            carry, _ = self.run(weights, forcing, static, scaling, (), before, loop)
+            if spinup.drift is not None and all(
+                bool(((new - old).abs() <= spinup.drift).all())
+                for new, old in zip(carry.state[:3], before.state[:3], strict=True)
+            ):
+                break
         return carry
 
     def fixed(self, named: Mapping[str, Tensor], features: Tensor, maps: Tensor) -> tuple[dict[str, Tensor], Tensor]:

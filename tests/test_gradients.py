@@ -37,14 +37,14 @@ class Step(NamedTuple):
 def step(ds, together=None):
     """A training step of the published model; every cell alone, or some of them in one fold."""
     cells = to_tensors(ds.h2cm.check().dataset, "cpu")
-    rows = chosen_targets(list(cells.targets), None, None, {name: o.step for name, o in cells.targets.items()})
+    model = HybridModel(len(cells.features))
+    rows = chosen_targets({name: o.step for name, o in cells.targets.items()}, None, None, model.outputs)
     label = torch.zeros(len(cells.forcing), 1, dtype=torch.int64)  # all are trained on by a fold called 1
     samples = Samples(cells, label, rows, WINDOW)
     cell = torch.arange(len(label))[:, None] if together is None else torch.tensor([together])
     batch = Batch(torch.ones(len(cell), dtype=torch.int64), cell, 0 * cell, torch.ones_like(cell, dtype=torch.bool))
     scales = normalisation(cells, label, [1], rows)
     scaling = Scaling(*(x.expand(len(cell), -1) for x in scales.scaling))
-    model = HybridModel(len(cells.features))
     weights = model.initial(torch.Generator().manual_seed(0)).repeat(len(cell), 1).requires_grad_()
 
     spin, forcing, static = samples.inputs(batch)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import xh2cm.physics
-from xh2cm.model import PUBLISHED_NETWORKS
-from xh2cm.model.loss import PRIORS, TARGET_TABLE
+from xh2cm.model import PUBLISHED_NETWORKS, WATER_NETWORKS, Net
 from xh2cm.physics import Processes
 from xh2cm.physics.processes import SLOTS, homes
+from xh2cm.targets import PRIORS, TARGET_TABLE
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS, Parameter, Var
 
 PAGE = Path(__file__).with_name("variables.md")
@@ -30,6 +30,12 @@ def variables(found: Mapping[str, Var]) -> str:
         for v in found.values()
     )
     return table(heads, rows)
+
+
+def networks(nets: Iterable[Net]) -> str:
+    """Rows of a table of networks."""
+    rows = ((n.name, n.kind, ", ".join(n.inputs) or "static features", ", ".join(n.outputs)) for n in nets)
+    return table(("net", "kind", "sees", "gives"), rows)
 
 
 def bounds(p: Parameter) -> str:
@@ -57,9 +63,6 @@ def processes() -> str:
 def page() -> str:
     """The whole page."""
     parameters = ((p.name, p.long_name, p.units, bounds(p), p.varies) for p in Processes().parameters)
-    networks = (
-        (n.name, n.kind, ", ".join(n.inputs) or "static features", ", ".join(n.outputs)) for n in PUBLISHED_NETWORKS
-    )
     targets = ((t.name, TARGETS[t.name].units, t.compare, " / ".join(t.fields)) for t in TARGET_TABLE)
     priors = ((p.parameter, p.mean, p.std) for p in PRIORS)
     parts = [
@@ -74,7 +77,9 @@ def page() -> str:
         "## Processes\n\nThe published one of each slot first. [How to swap one](howto/swap-a-process.md).",
         processes(),
         "## Networks\n\n`*` takes every daily parameter that no other row names.",
-        table(("net", "kind", "sees", "gives"), networks),
+        networks(PUBLISHED_NETWORKS),
+        "Without carbon, `Processes.water()`:",
+        networks(WATER_NETWORKS),
         "## Targets\n\nHow each is compared unless `targets={...}` says otherwise.",
         table(("target", "units", "compared as", "computed from"), targets),
         "## Priors",

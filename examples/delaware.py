@@ -26,6 +26,7 @@ import torch
 import xarray as xr
 
 import xh2cm
+from xh2cm.results.scores import metrics
 
 OUTPUT = Path(__file__).resolve().parent / "output"
 # Carbon is computed, too, but nothing in the Delaware data says anything of it
@@ -102,24 +103,16 @@ def rivals(observed: xr.DataArray, model: xr.DataArray, blank: xr.DataArray, fol
 # -- how good it is --------------------------------------------------------------------------------------------------
 
 
-def scores(predicted: xr.DataArray, observed: xr.DataArray) -> xr.Dataset:
-    """Nash-Sutcliffe and Kling-Gupta efficiency (doi:10.1016/j.jhydrol.2009.08.003), correlation, bias, by place."""
-    mean, std, r = observed.mean("time"), observed.std("time"), xr.corr(predicted, observed, "time")
-    nse = 1 - ((predicted - observed) ** 2).mean("time") / std**2
-    kge = 1 - np.sqrt((r - 1) ** 2 + (predicted.std("time") / std - 1) ** 2 + (predicted.mean("time") / mean - 1) ** 2)
-    return xr.Dataset({"NSE": nse, "KGE": kge, "r": r, "bias %": 100 * (predicted.mean("time") / mean - 1)})
-
-
 def table(series: xr.Dataset) -> pd.DataFrame:
     """Median scores over the places, with the quartiles of NSE."""
     rows = {}
     for name in series.data_vars:
         if name != "observed":
-            found = scores(series[name], series["observed"])
+            found = metrics(series[name], series["observed"], "time")
             low, high = found["NSE"].quantile([0.25, 0.75]).values
-            nse = {"NSE": float(found["NSE"].median()), "25 %": low, "75 %": high}
-            rows[name] = nse | {k: float(x.median()) for k, x in found.items() if k != "NSE"}
-    return pd.DataFrame.from_dict(rows, orient="index").round(2)
+            nse, kge, r, beta = (float(found[score].median()) for score in ("NSE", "KGE", "r", "KGE_beta"))
+            rows[name] = {"NSE": nse, "25 %": low, "75 %": high, "KGE": kge, "r": r, "bias %": 100 * (beta - 1)}
+    return pd.DataFrame.from_dict(rows, orient="index").round(2) + 0.0  # no -0.00
 
 
 def balance(ds: xr.Dataset, predicted: xr.Dataset) -> tuple[pd.Series, pd.DataFrame]:
@@ -150,7 +143,7 @@ def draw(series: xr.Dataset, mapped: xr.DataArray, months: pd.DataFrame, title: 
     figure.suptitle(title, fontsize=14)
     top, below = figure.subfigures(2, 1, height_ratios=[1, 1.2])
     land, skill, year = top.subplots(1, 3, width_ratios=[1.2, 1, 1])
-    nse = {name: scores(series[name], series["observed"])["NSE"] for name in COLOURS if name != "observed"}
+    nse = {name: metrics(series[name], series["observed"], "time")["NSE"] for name in COLOURS if name != "observed"}
 
     lon, lat, values = xr.broadcast(mapped["lon"], mapped["lat"], mapped)
     low, high = np.nanquantile(values, [0.02, 0.98])

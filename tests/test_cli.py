@@ -204,6 +204,25 @@ def test_targets_weights_and_no_early_stop(store, tmp_path):
     }
 
 
+def test_water_alone_and_pins(store, tmp_path):
+    dry = open_path(store).drop_vars(["co2", "GPP"]).load().drop_encoding().h2cm.to_zarr(tmp_path / "dry.zarr")
+    pins = ("--pin", "snow_melt_rate=3", "--pin", "soil_recharge_fraction=clay", "--pin", "fapar=global")
+    done = run("fit", dry, "--out", tmp_path / "fit", *QUICK, "--water", *pins)
+    assert done.exit_code == 0, done.output
+    fit = xh2cm.load_fit(tmp_path / "fit")
+    assert not fit.model.processes.carbon
+    assert fit.model.pinned == {"snow_melt_rate": 3.0, "soil_recharge_fraction": "map", "fapar": "global"}
+    told = ("predict", dry, "--fit", tmp_path / "fit", "--variable", "soil_recharge_fraction", "--no-progress")
+    assert run(*told, "--out", tmp_path / "out.zarr").exit_code == 0
+    assert (xr.open_zarr(tmp_path / "out.zarr")["soil_recharge_fraction"] == open_path(store)["clay"]).all()
+    assert run(*told, "--out", tmp_path / "other.zarr", "--pin", "soil_recharge_fraction=0.5").exit_code == 0
+    assert (xr.open_zarr(tmp_path / "other.zarr")["soil_recharge_fraction"] == 0.5).all()
+    assert run("check", dry).exit_code == 1
+    assert run("check", dry, *(x for name in fit.model.forcing for x in ("--forcing", name))).exit_code == 0
+    assert run("fit", dry, "--out", tmp_path / "all", *QUICK, "--water", "--pin", "global").exit_code == 0
+    assert set(xh2cm.load_fit(tmp_path / "all").model.pinned.values()) == {"global"}
+
+
 def test_every_argument_of_the_accessor_is_an_option(store):
     del store
     renamed = {

@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.forcing import check
 from xh2cm.errors import FitError
+from xh2cm.results.scores import score
+from xh2cm.results.spread import coverage, spread
 
 if TYPE_CHECKING:
     import torch
 
     from xh2cm.data.cells import Cells
+    from xh2cm.data.pins import Pin
     from xh2cm.data.report import Report
     from xh2cm.fit import Fit
     from xh2cm.loop.lanes import Loop
     from xh2cm.model import Net, SpinUp
     from xh2cm.physics import Processes
+    from xh2cm.targets import Target
 
 __all__ = ["H2CMAccessor"]
 
@@ -31,7 +35,7 @@ class H2CMAccessor:
     """Hybrid modelling of water and carbon on a Dataset of daily forcing.
 
     Every method takes the arguments of `check` that say what is what in the dataset: ``names``, ``units``,
-    ``static``, ``mask`` and ``missing``.
+    ``static``, ``mask`` and ``missing``. Which ``forcing`` is needed `fit` and `predict` know from the model.
 
     Examples
     --------
@@ -54,14 +58,22 @@ class H2CMAccessor:
         *,
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
-        targets: Sequence[str] | None = None,
+        forcing: Sequence[str] | None = None,
+        targets: Sequence[str | Target] | None = None,
         static: Sequence[str] | None = None,
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
     ) -> Report:
         """Find, convert and derive what the model needs, and report on it; see `xh2cm.check`."""
         return check(
-            self._dataset, names=names, units=units, targets=targets, static=static, mask=mask, missing=missing
+            self._dataset,
+            names=names,
+            units=units,
+            forcing=forcing,
+            targets=targets,
+            static=static,
+            mask=mask,
+            missing=missing,
         )
 
     def to_tensors(
@@ -70,7 +82,8 @@ class H2CMAccessor:
         device: str | torch.device | None = None,
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
-        targets: Sequence[str] | None = None,
+        forcing: Sequence[str] | None = None,
+        targets: Sequence[str | Target] | None = None,
         static: Sequence[str] | None = None,
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
@@ -78,7 +91,9 @@ class H2CMAccessor:
         """Bring forcing, static features and targets of the usable cells to a device; see `xh2cm.data.cells.Cells`."""
         from xh2cm.data.cells import to_tensors
 
-        report = self.check(names=names, units=units, targets=targets, static=static, mask=mask, missing=missing)
+        report = self.check(
+            names=names, units=units, forcing=forcing, targets=targets, static=static, mask=mask, missing=missing
+        )
         return to_tensors(report.dataset, device)
 
     def folds(
@@ -92,12 +107,13 @@ class H2CMAccessor:
         seed: int = 1,
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
+        forcing: Sequence[str] | None = None,
         static: Sequence[str] | None = None,
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
     ) -> xr.DataArray:
         """Label which cells (or years) each fold does not see; see `xh2cm.data.folds.fold_labels`."""
-        report = self.check(names=names, units=units, static=static, mask=mask, missing=missing)
+        report = self.check(names=names, units=units, forcing=forcing, static=static, mask=mask, missing=missing)
         return fold_labels(
             report.dataset, folds, scheme=scheme, size=size, groups=self._groups(groups), test=test, seed=seed
         )
@@ -111,7 +127,7 @@ class H2CMAccessor:
         groups: str | xr.DataArray | None = None,
         test: float | None = None,
         only: Sequence[int] | None = None,
-        targets: Sequence[str] | Mapping[str, str] | None = None,
+        targets: Sequence[str | Target] | Mapping[str, str] | None = None,
         weights: Mapping[str, float] | None = None,
         epochs: int = 5000,
         patience: int | None = 10,
@@ -122,6 +138,7 @@ class H2CMAccessor:
         width: int | None = None,
         processes: Processes | None = None,
         networks: Sequence[Net] | None = None,
+        pin: Mapping[str, Pin] | Literal["global"] | None = None,
         normalise: Literal["training", "stored"] = "training",
         seed: int = 0,
         device: str | torch.device | None = None,
@@ -143,8 +160,9 @@ class H2CMAccessor:
             How cells (or years) are dealt to the folds; see `folds`.
         only : sequence of int, optional
             Train these folds only.
-        targets : sequence of str or mapping of str to str, optional
-            Which targets, and how to compare them: ``{"GPP": "daily"}``. All, as published, if not given.
+        targets : sequence of str or Target, or mapping of str to str, optional
+            Which targets, and how to compare them: ``{"GPP": "daily"}``, or rows of one's own. All, as published, if
+            not given.
         weights : mapping of str to float, optional
             Weights of the targets in the total loss.
         epochs, patience, batch_size, learning_rate, window, seed
@@ -155,6 +173,11 @@ class H2CMAccessor:
             Hidden units of the daily networks, 100 (LSTM) and 150 (MLP) if not given.
         processes : Processes, optional
         networks : sequence of Net, optional
+        pin : mapping of str to number, DataArray or str, or "global", optional
+            Parameters that no network gives: ``{"q10": 1.5, "soil_capacity": ds["awc"], "snow_melt_rate": "global"}``
+            fixes the first to a number and the second to a map (an array on the land, or the name of a variable that
+            is one, which is then no static feature unless ``static`` names it), and learns the third as one constant.
+            ``pin="global"`` does so with all: a conventional model, calibrated. ``"*"`` names all the others.
         normalise : {"training", "stored"}
             By each fold's own training cells, or by the attributes ``mean`` and ``std`` of the variables.
         device : str or torch.device, optional
@@ -176,13 +199,18 @@ class H2CMAccessor:
         InputError
             Data, folds or arguments that cannot be used, all findings at once.
         """
-        from xh2cm.fit import fit_dataset
-        from xh2cm.model import PUBLISHED_NETWORKS, SpinUp
+        from xh2cm.data.pins import read_pins, spelled_out
+        from xh2cm.fit import fit_dataset, needed_forcing
+        from xh2cm.model import SpinUp
+        from xh2cm.physics import Processes
         from xh2cm.train import Training
 
-        report = self.check(
+        processes = processes or Processes()
+        pinned = spelled_out(pin, processes.parameters)
+        report = self._without(pinned, static).h2cm.check(
             names=names,
             units=units,
+            forcing=needed_forcing(processes, networks, pinned),
             targets=None if targets is None else list(targets),
             static=static,
             mask=mask,
@@ -199,8 +227,9 @@ class H2CMAccessor:
             targets=targets,
             weights=weights,
             processes=processes,
-            networks=networks or PUBLISHED_NETWORKS,
+            networks=networks,
             width=width,
+            pins=read_pins(pinned, processes.parameters, self._dataset, report.dataset["mask"]),
             normalise=normalise,
             training=Training(
                 epochs=epochs,
@@ -224,6 +253,7 @@ class H2CMAccessor:
         variables: Sequence[str] | Literal["all"] | None = None,
         member: Literal["mean", "all", "held-out"] | int = "mean",
         spinup: int | SpinUp | None = None,
+        pin: Mapping[str, Pin] | None = None,
         device: str | torch.device | None = None,
         loop: Loop = "auto",
         names: Mapping[str, str | float] | None = None,
@@ -244,6 +274,8 @@ class H2CMAccessor:
             Mean over folds, every fold, for each cell the fold that did not see it, or one fold.
         spinup : int or SpinUp, optional
             As in training if not given.
+        pin : mapping of str to number, DataArray or str, optional
+            Other maps for parameters that were pinned to one, where those of the fit do not reach this land.
         device : str or torch.device, optional
         loop : {"auto", "plain", "fast"}
             As in `fit`.
@@ -262,8 +294,9 @@ class H2CMAccessor:
         InputError
             If the data cannot be used or a variable is unknown.
         """
+        from xh2cm.data.pins import spelled_out
         from xh2cm.model import SpinUp
-        from xh2cm.predict import predict_dataset
+        from xh2cm.predict import maps_for, predict_dataset
 
         fit = fit or self._fit
         if fit is None:
@@ -273,10 +306,50 @@ class H2CMAccessor:
             )
         if static is None and set(fit.features) <= set(self._dataset.variables):
             static = fit.features
-        report = self.check(names=names, units=units, targets=[], static=static, mask=mask, missing=missing)
-        start = SpinUp(spinup) if isinstance(spinup, int) else spinup
+        pinned = spelled_out(pin, [fit.model.parameters[name] for name in fit.model.maps])
+        report = self._without(pinned, static).h2cm.check(
+            names=names, units=units, forcing=fit.model.forcing, targets=[], static=static, mask=mask, missing=missing
+        )
         return predict_dataset(
-            report.dataset, fit, variables=variables, member=member, spinup=start, device=device, loop=loop
+            report.dataset,
+            fit,
+            variables=variables,
+            member=member,
+            spinup=SpinUp(spinup) if isinstance(spinup, int) else spinup,
+            maps=maps_for(fit, pinned, self._dataset, report.dataset["mask"]),
+            device=device,
+            loop=loop,
+        )
+
+    def score(
+        self,
+        observations: xr.Dataset,
+        *,
+        groups: str | xr.DataArray | None = None,
+        targets: Sequence[str] | None = None,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> xr.Dataset:
+        """Score this prediction against what was observed, at every scale; see `xh2cm.results.scores.score`."""
+        return score(self._dataset, observations, groups=groups, targets=targets, names=names, units=units)
+
+    def spread(self) -> xr.Dataset:
+        """Mean, standard deviation and range of this prediction's folds; see `xh2cm.results.spread.spread`."""
+        return spread(self._dataset)
+
+    def coverage(
+        self,
+        observations: xr.Dataset,
+        *,
+        levels: Sequence[float] = (0.5, 0.8, 0.9),
+        groups: str | xr.DataArray | None = None,
+        targets: Sequence[str] | None = None,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> xr.Dataset:
+        """Count how often observations lie within the spread of folds; see `xh2cm.results.spread.coverage`."""
+        return coverage(
+            self._dataset, observations, levels=levels, groups=groups, targets=targets, names=names, units=units
         )
 
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -284,6 +357,12 @@ class H2CMAccessor:
         from xh2cm.predict import write_zarr
 
         return write_zarr(self._dataset, path, overwrite=overwrite)
+
+    def _without(self, pinned: Mapping[str, Any], static: Sequence[str] | None) -> xr.Dataset:
+        """The dataset without the variables that are pinned maps, which are no static features unless named as such."""
+        from xh2cm.data.pins import variables_of
+
+        return self._dataset.drop_vars([n for n in variables_of(pinned, self._dataset) if n not in (static or ())])
 
     def _groups(self, groups: str | xr.DataArray | None) -> str | xr.DataArray | None:
         """Groups by name, from the user's dataset."""

@@ -189,6 +189,10 @@ def check(
     path: Data,
     names: Names = None,
     units: Units = None,
+    forcing: Annotated[
+        list[str] | None,
+        about_data(metavar="NAME", help="A forcing that the model needs; all five if not given. Repeat for more."),
+    ] = None,
     target: Annotated[
         list[str] | None, about_data(metavar="NAME", help="A target that must be usable. Repeat for more.")
     ] = None,
@@ -202,7 +206,7 @@ def check(
     told = described(names, units, static, no_static, mask, missing)
     try:
         with bar():
-            report = open_path(path).h2cm.check(targets=target, **told)
+            report = open_path(path).h2cm.check(forcing=forcing, targets=target, **told)
     except InputError as error:
         if not as_json:
             raise
@@ -267,6 +271,15 @@ def fit(
     width: Annotated[
         int | None, about_training(help="Hidden units of the daily networks; as published if not given.")
     ] = None,
+    water: Annotated[bool, about_training("--water", help="Walk water alone: no carbon, and no CO2 needed.")] = False,
+    pin: Annotated[
+        list[str] | None,
+        about_training(
+            metavar="NAME=VALUE",
+            help="A parameter, and the number, the map in the data or the one learned constant (global) it is pinned "
+            "to; --pin global for all. Repeat for more.",
+        ),
+    ] = None,
     normalise: Annotated[
         Literal["training", "stored"],
         about_training(help="By each fold's training cells, or by the attributes mean and std of the data."),
@@ -308,6 +321,8 @@ def fit(
             window=window,
             spinup=spinup,
             width=width,
+            processes=xh2cm.Processes.water() if water else None,
+            pin="global" if pin == ["global"] else mapping("--pin", pin, number_or_name),
             normalise=normalise,
             seed=seed,
             loop=loop,
@@ -347,6 +362,13 @@ def predict(
     spinup: Annotated[
         int | None, about_output(metavar="DAYS", help="Days walked once beforehand; as in training if not given.")
     ] = None,
+    pin: Annotated[
+        list[str] | None,
+        about_data(
+            metavar="NAME=SOURCE",
+            help="Another map or number for a parameter that the fit has pinned to a map. Repeat for more.",
+        ),
+    ] = None,
     names: Names = None,
     units: Units = None,
     static: Static = None,
@@ -369,6 +391,7 @@ def predict(
             variables="all" if variable == ["all"] else variable,
             member=int(member) if member.isdigit() else member,
             spinup=spinup,
+            pin=mapping("--pin", pin, number_or_name),
             loop=loop,
             device=device,
             **told,

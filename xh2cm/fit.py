@@ -8,10 +8,11 @@ import difflib
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -23,24 +24,26 @@ import torch
 import xarray as xr
 
 import xh2cm.physics
-from xh2cm.data.cells import to_device, to_tensors
+from xh2cm.data.cells import Cells, to_device, to_tensors
 from xh2cm.data.folds import Scheme, fold_labels
+from xh2cm.data.pins import Pins
 from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop
-from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
-from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Comparison, Target
+from xh2cm.model import HybridModel, Net, Scaling, SpinUp
+from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
+from xh2cm.targets import TARGET_TABLE, Comparison, Target
 from xh2cm.train import Training, label_tensor, normalisation, train
-from xh2cm.variables import TARGETS
+from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Fit", "fit_dataset", "load_fit"]
+__all__ = ["Fit", "fit_dataset", "load_fit", "needed_forcing"]
 
-FORMAT = 1
-"""Version of the files a fit is saved in."""
+FORMAT = 2
+"""Version of the files a fit is saved in; 1 had no pins, and all forcings in its scaling."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Fit:
     spinup : SpinUp
     provenance : dict
         How it came about.
+    maps : Dataset
+        Maps that parameters are pinned to, by their names, on the land it was fitted on.
 
     Examples
     --------
@@ -81,6 +86,7 @@ class Fit:
     losses: xr.Dataset
     spinup: SpinUp
     provenance: dict[str, Any]
+    maps: xr.Dataset = dataclasses.field(default_factory=xr.Dataset)
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -95,6 +101,11 @@ class Fit:
     def __repr__(self) -> str:
         size = f"{len(self.folds)} folds, {self.weights.shape[1]:,} weights, {len(self.features)} static features"
         lines = [f"<xh2cm.Fit {self.fingerprint}> {size}"]
+        if self.model.pinned:
+            fixed = [f"{name} = {to}" for name, to in self.model.pinned.items() if to != "global"]
+            one = len(self.model.pinned) - len(fixed)
+            constants = [f"{one} parameters learned as one constant each"] if one else []
+            lines.append(f"  pinned       {', '.join(fixed + constants)}")
         loss = self.losses["loss"]
         if loss.sizes["epoch"]:
             total = loss.sel(target="total")
@@ -102,7 +113,8 @@ class Fit:
             lines.append(
                 f"  epochs       {loss.sizes['epoch']}, skipped steps {int(self.losses['skipped_steps'].sum())}"
             )
-            lines.append(f"  targets      {', '.join(str(t) for t in loss['target'].values if t in TARGETS)}")
+            others = {"total", *self.model.parameters}
+            lines.append(f"  targets      {', '.join(t for t in loss['target'].values.tolist() if t not in others)}")
             for split in ("training", "validation"):
                 if split == "training" or bool(finite.any()):
                     value = total.sel(split=split)
@@ -166,6 +178,8 @@ class Fit:
         self.losses.to_netcdf(folder / "losses.nc")
         if self.labels is not None:
             self.labels.to_netcdf(folder / "folds.nc")
+        if self.maps:
+            self.maps.to_netcdf(folder / "maps.nc")
         about = {
             "format": FORMAT,
             "features": list(self.features),
@@ -173,14 +187,17 @@ class Fit:
             "processes": {slot: described(getattr(self.model.processes, slot)) for slot in Processes.slots},
             "networks": [dataclasses.asdict(net) for net in self.model.networks],
             "width": self.model.width,
+            "pins": self.model.pins,
             "provenance": self.provenance,
             "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
         }
         (folder / "fit.json").write_text(json.dumps(about, indent=1))
 
 
-def described(process: Any) -> dict[str, Any]:
-    """Name and settings of a process, as they are written down."""
+def described(process: Any) -> dict[str, Any] | None:
+    """Name and settings of a process, as they are written down; None for an empty slot."""
+    if process is None:
+        return None
     fields = dataclasses.fields(process) if is_dataclass(process) else ()
     settings = {field.name: getattr(process, field.name) for field in fields}
     return {
@@ -191,22 +208,22 @@ def described(process: Any) -> dict[str, Any]:
 
 
 def chosen_targets(
-    found: Sequence[str],
-    targets: Sequence[str] | Mapping[str, str] | None,
+    found: Mapping[str, str],
+    targets: Sequence[str | Target] | Mapping[str, str] | None,
     weights: Mapping[str, float] | None,
-    steps: Mapping[str, str],
+    outputs: Collection[str],
 ) -> tuple[Target, ...]:
-    """Rows of the target table to train on.
+    """Rows of the target table to train on, filled in with what the user says of them.
 
     Parameters
     ----------
-    found : sequence of str
-        What the dataset holds.
-    targets : sequence of str, mapping of str to str, or None
-        Names, or names with how to compare; all that were found if None.
+    found : mapping of str to str
+        What the dataset holds, and whether it is ``"daily"``, ``"monthly"`` or ``"static"``.
+    targets : sequence of str or Target, mapping of str to str, or None
+        Names, rows, or names with how to compare; all that were found if None.
     weights : mapping of str to float, optional
-    steps : mapping of str to str
-        ``"daily"``, ``"monthly"`` or ``"static"`` for each that was found.
+    outputs : collection of str
+        Fields that the model can record.
 
     Returns
     -------
@@ -215,27 +232,24 @@ def chosen_targets(
     Raises
     ------
     InputError
-        If one is not there, or cannot be compared that way.
+        If one is not there, cannot be compared that way, or speaks of what the model does not compute.
     """
     table = {t.name: t for t in TARGET_TABLE}
-    asked = list(found) if targets is None else list(targets)
+    names = {alias.lower(): key for key, var in TARGETS.items() for alias in (key, *var.aliases)}
     how = dict(targets) if isinstance(targets, Mapping) else {}
-    findings = []
-    for name in asked:
-        if name not in found:
-            near = difflib.get_close_matches(name, found, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"this dataset holds {', '.join(found) or 'no target'}"
-            findings.append(Finding(f"target {name}", "is not in the dataset", hint))
-        elif name in how and how[name] not in COMPARISONS:
-            findings.append(
-                Finding(
-                    f"target {name}", f"cannot be compared as {how[name]!r}", f"use one of {', '.join(COMPARISONS)}"
-                )
-            )
-        elif how.get(name) == "daily" and steps[name] != "daily":
-            findings.append(
-                Finding(f"target {name}", f"is {steps[name]} and cannot be compared daily", 'compare it "monthly"')
-            )
+    asked: dict[str, Target] = {}
+    for one in found if targets is None else targets:
+        row = one if isinstance(one, Target) else Target(one, compare=cast(Comparison, how.get(one, "")))
+        name = row.name if row.name in found else names.get(row.name.lower(), row.name)
+        base = table.get(name, Target(name))
+        if row.fields and row.fields != base.fields:  # another quantity is compared in another way
+            base = Target(name, row.fields)
+        compare = row.compare or base.compare or found.get(name, "daily")
+        weight = (weights or {}).get(name, row.weight)
+        asked[name] = dataclasses.replace(
+            row, name=name, fields=row.fields or base.fields, compare=cast(Comparison, compare), weight=weight
+        )
+    findings = [finding for row in asked.values() for finding in row_findings(row, found, outputs)]
     findings += [
         Finding(
             f"weight of {name}", "there is no such target among those trained on", f"weigh one of {', '.join(asked)}"
@@ -247,13 +261,40 @@ def chosen_targets(
         findings.append(Finding("targets", "the dataset holds none", f"add at least one of {', '.join(table)}"))
     if findings:
         raise InputError(findings)
-    return tuple(
-        dataclasses.replace(
-            row, compare=cast(Comparison, how.get(name, row.compare)), weight=(weights or {}).get(name, 1.0)
-        )
-        for name, row in table.items()
-        if name in asked
-    )
+    order = [*(name for name in table if name in asked), *(name for name in asked if name not in table)]
+    return tuple(asked[name] for name in order)
+
+
+def row_findings(row: Target, found: Mapping[str, str], outputs: Collection[str]) -> Iterator[Finding]:
+    """Say why a target cannot be trained on."""
+    name, step = f"target {row.name}", found.get(row.name)
+    ways = {*COMPARISONS, "interannual"} if step != "static" else {"static", "ratio"}
+    if step is None:
+        near = difflib.get_close_matches(row.name, found, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"this dataset holds {', '.join(found) or 'no target'}"
+        yield Finding(name, "is not in the dataset", hint)
+        return
+    if row.compare not in {*COMPARISONS, "static", "ratio", "interannual"}:
+        yield Finding(name, f"cannot be compared as {row.compare!r}", f"use one of {', '.join(sorted(ways))}")
+    elif row.compare not in ways or (row.compare == "daily" and step != "daily"):
+        ways -= {"daily"} if step != "daily" else set()
+        remedy = f"compare it as one of {', '.join(sorted(ways))}"
+        yield Finding(name, f"is {step} and cannot be compared {row.compare}", remedy)
+    for field in row.fields:
+        if field not in outputs:
+            near = difflib.get_close_matches(field, outputs, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(outputs)}"
+            if field in OUTPUTS:
+                hint = "its processes walk no carbon: leave it out, or fit with processes that do"
+            yield Finding(name, f"the model does not compute {field!r}", hint)
+    many = len(row.fields) != (2 if row.compare == "ratio" else 1)
+    if many and (row.mapping is None or row.compare == "ratio"):
+        problem = f"has {len(row.fields)} fields and is compared as {row.compare}"
+        yield Finding(name, problem, "give one field, a mapping that makes one of them, or two for a ratio")
+    if not (math.isfinite(row.weight) and row.weight >= 0):
+        yield Finding(name, f"has the weight {row.weight}", "give a finite number that is not negative")
+    if row.quality and row.compare in ("interannual", "ratio"):
+        yield Finding(name, f"is compared as {row.compare}, which knows no quality", "leave quality out")
 
 
 def fit_dataset(
@@ -265,11 +306,12 @@ def fit_dataset(
     groups: str | xr.DataArray | None = None,
     test: float | None = None,
     only: Sequence[int] | None = None,
-    targets: Sequence[str] | Mapping[str, str] | None = None,
+    targets: Sequence[str | Target] | Mapping[str, str] | None = None,
     weights: Mapping[str, float] | None = None,
     processes: Processes | None = None,
-    networks: Sequence[Net] = PUBLISHED_NETWORKS,
+    networks: Sequence[Net] | None = None,
     width: int | None = None,
+    pins: Pins | None = None,
     normalise: Literal["training", "stored"] = "training",
     training: Training | None = None,
     device: str | torch.device | None = None,
@@ -286,14 +328,16 @@ def fit_dataset(
         As for `fold_labels`.
     only : sequence of int, optional
         Train these folds only.
-    targets : sequence of str or mapping of str to str, optional
+    targets : sequence of str or Target, or mapping of str to str, optional
         Which targets, and how to compare them (``{"GPP": "daily"}``); all in the dataset, as published, if not given.
     weights : mapping of str to float, optional
         Weights of the targets in the total loss, 1 if not given.
     processes : Processes, optional
-    networks : sequence of Net
+    networks : sequence of Net, optional
     width : int, optional
         Hidden units of the daily nets.
+    pins : Pins, optional
+        From `read_pins`.
     normalise : {"training", "stored"}
     training : Training, optional
     device : str or torch.device, optional
@@ -313,14 +357,20 @@ def fit_dataset(
     training = training or Training()
     where = to_device(device)
     labels = fold_labels(dataset, folds, scheme=scheme, size=size, groups=groups, test=test, seed=1).compute()
-    cells = to_tensors(dataset, where)
-    rows = chosen_targets(list(cells.targets), targets, weights, {name: o.step for name, o in cells.targets.items()})
+    pins = pins or Pins({}, xr.Dataset())
+    features, table = dataset.sizes["feature"], tuple(networks or ())
+    model = HybridModel(features, processes or Processes(), table, width, tuple(pins.how.items()))
+    beyond = [t.name for t in TARGET_TABLE if t.name in dataset and not model.outputs.keys() >= set(t.fields)]
+    idle = {*FORCING} - set(model.forcing) | ({*beyond} if targets is None else set())
+    own = [t.name for t in targets or () if isinstance(t, Target)]
+    cells = to_tensors(dataset.drop_vars(idle, errors="ignore"), where, tuple(dict.fromkeys((*TARGETS, *own))))
+    cells = with_maps(cells, pins.maps, model.maps)
+    rows = chosen_targets({n: o.step for n, o in cells.targets.items()}, targets, weights, model.outputs)
     label = label_tensor(labels, cells)
     known = [k for k in label.unique().tolist() if k >= 0]
     if missing := [k for k in only or [] if k not in known]:
         raise InputError([Finding(f"fold {k}", "there is no such fold", f"choose from {known}") for k in missing])
     chosen = list(only) if only is not None else known
-    model = HybridModel(len(cells.features), processes or Processes(), tuple(networks), width)
     scales = normalisation(cells, label, chosen, rows, normalise)
     done = train(cells, label, chosen, model, rows, scales, training, progress=progress, loop=loop)
     provenance = {
@@ -332,9 +382,44 @@ def fit_dataset(
         "cells": f"{len(cells.forcing)} of {cells.mask.size}",
         "normalise": normalise,
         "training": dataclasses.asdict(training),
-        "targets": [dataclasses.asdict(t) for t in rows],
+        "targets": [t.described for t in rows],
     }
-    return Fit(done.weights, model, scales.scaling, cells.features, labels, done.losses, training.spinup, provenance)
+    if beyond and targets is None:
+        provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"
+    kept = scales.scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
+    return Fit(done.weights, model, *kept)
+
+
+def needed_forcing(
+    processes: Processes, networks: Sequence[Net] | None, pinned: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Say which forcing a model asks for, before it is known what its pins are.
+
+    Parameters
+    ----------
+    processes : Processes
+    networks : sequence of Net, optional
+    pinned : collection of str
+        Names of pinned parameters; a net that gives nothing else sees nothing.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> needed_forcing(Processes.water(), None)
+    ('net_radiation', 'precipitation', 'air_temperature', 'vpd')
+    """
+    pins = tuple((p.name, "global") for p in processes.parameters if p.name in pinned)
+    return HybridModel(0, processes, tuple(networks or ()), pins=pins).forcing
+
+
+def with_maps(cells: Cells, maps: xr.Dataset, names: Sequence[str]) -> Cells:
+    """Put the maps of pinned parameters behind the static features."""
+    values = [maps[name].transpose(*cells.mask.dims).values.reshape(-1)[cells.index] for name in names]
+    behind = [torch.from_numpy(x).to(cells.static)[:, None] for x in values]
+    return dataclasses.replace(cells, static=torch.cat([cells.static, *behind], 1))
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -408,14 +493,19 @@ def from_folder(folder: Path, processes: Processes | None) -> Fit:
         Net(**{**net, "inputs": tuple(net["inputs"]), "outputs": tuple(net["outputs"])}) for net in about["networks"]
     ]
     made_with = recalled(about["processes"], processes, folder)
-    model = HybridModel(len(about["features"]), made_with, tuple(rows), about["width"])
+    pins = tuple((name, to) for name, to in about.get("pins", ()))
+    model = HybridModel(len(about["features"]), made_with, tuple(rows), about["width"], pins)
     weights = tensors.pop("weights")
+    if about["format"] == 1:
+        walked = [list(FORCING).index(name) for name in model.forcing]
+        tensors = {name: x[:, walked] if name.startswith("forcing") else x for name, x in tensors.items()}
     if weights.ndim != 2 or weights.shape[1] != model.size:
         raise FitError(f"{folder} holds {tuple(weights.shape)} weights, its model needs (fold, {model.size})")
     return Fit(
         weights=weights,
         model=model,
         scaling=Scaling(**tensors) if tensors else None,
+        maps=xr.load_dataset(folder / "maps.nc") if "maps.nc" in about["sha256"] else xr.Dataset(),
         features=tuple(about["features"]),
         labels=xr.load_dataarray(folder / "folds.nc") if "folds.nc" in about["sha256"] else None,
         losses=xr.load_dataset(folder / "losses.nc"),
@@ -430,10 +520,11 @@ def recalled(described_as: Mapping[str, Any], given: Processes | None, path: Pat
     wrong = []
     for slot in Processes.slots:
         told = described_as[slot]
-        kind = getattr(xh2cm.physics, told["name"], None) if told["name"] in xh2cm.physics.__all__ else None
+        name = told["name"] if told else None
+        kind = getattr(xh2cm.physics, name) if name in xh2cm.physics.__all__ else None
         process = getattr(given, slot) if given is not None else kind(**told["settings"]) if kind else None
-        if process is None or json.loads(json.dumps(described(process))) != told:
-            wrong.append(f"{slot} = {told['name']}(...)")
+        if json.loads(json.dumps(described(process))) != told:
+            wrong.append(f"{slot} = {name}(...)" if name else f"{slot} = None")
         found[slot] = process
     if wrong:
         raise FitError(

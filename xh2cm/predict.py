@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,20 +17,33 @@ import numpy as np
 import torch
 import xarray as xr
 
-from xh2cm.data.cells import to_device
+from xh2cm.data.cells import place, to_device
 from xh2cm.data.folds import TEST
+from xh2cm.data.pins import read_pins
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop, paying
-from xh2cm.model import Scaling, SpinUp
-from xh2cm.variables import FORCING, Var
+from xh2cm.model import HybridModel, Scaling, SpinUp
+from xh2cm.model.watch import first_failure
+from xh2cm.physics import Processes
+from xh2cm.variables import OUTPUTS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from xh2cm.fit import Fit
 
-__all__ = ["DEFAULT_VARIABLES", "predict_dataset", "write_zarr"]
+__all__ = ["DEFAULT_VARIABLES", "maps_for", "predict_dataset", "write_zarr"]
 
 DEFAULT_VARIABLES = ("ET", "runoff", "TWS", "GPP", "TER", "NEE")
-"""What a prediction holds if nothing else is asked for."""
+"""What a prediction holds if nothing else is asked for, as far as the model computes it."""
+
+CARBON = {p.name for p in Processes().parameters} - {p.name for p in Processes.water().parameters} | {
+    v.name for v in OUTPUTS.values() if v.quantity == "carbon flux"
+}
+"""What a model of water alone does not compute."""
+
+PINNED: Mapping[float | str, str] = {"map": "a map", "global": "one learned constant"}
+"""How pins are spoken of in attributes; numbers speak for themselves."""
 
 Member = Literal["mean", "all", "held-out"] | int
 
@@ -47,6 +60,8 @@ class Runner:
     spinup: SpinUp
     batch: int
     loop: Loop
+    land: xr.DataArray  # with its coordinates, to say where a run went wrong
+    time: np.ndarray
 
     def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...] | np.ndarray:
         """Run a block.
@@ -54,15 +69,21 @@ class Runner:
         Parameters
         ----------
         *arrays : ndarray
-            The five forcings (..., time), static features (..., feature), mask (...) and fold labels (..., 1 or time).
+            The forcings (..., time), static features (..., feature), mask (...), fold labels (..., 1 or time) and the
+            numbers of the cells among all (...).
 
         Returns
         -------
         ndarray, or a tuple of them
             For each field (..., time) or (...), with a fold axis before the time for ``member="all"``; NaN where the
             mask is false.
+
+        Raises
+        ------
+        InputError
+            Where a process or network gives something that is no number.
         """
-        *forcing, static, mask, labels = arrays
+        *forcing, static, mask, labels, numbers = arrays
         land, days, folds = mask.shape, forcing[0].shape[-1], len(self.fit.folds)
 
         def cells(array: np.ndarray) -> np.ndarray:
@@ -78,18 +99,22 @@ class Runner:
             some = index[at : at + self.batch]
             for rows, positions in self.groups(label[some]):
                 chosen = some[positions]
-                found = self.run(
-                    rows, np.stack([x[chosen] for x in flat], -1), features[chosen, : len(self.fit.features)]
-                )
+                inputs = np.stack([x[chosen] for x in flat], -1), features[chosen, : self.columns]
+                found = self.run(rows, *inputs)
+                self.raise_unless_finite(found, rows, *inputs, numbers.reshape(-1)[chosen])
                 for result, values in zip(results, found, strict=True):
                     result[chosen] = self.reduced(values, label[chosen])
         whole = tuple(r.reshape(*land, *r.shape[1:]) for r in results)
         return whole if len(whole) > 1 else whole[0]
 
+    @property
+    def columns(self) -> int:
+        """How many static features there are, and maps of pinned parameters behind them."""
+        return len(self.fit.features) + len(self.fit.model.maps)
+
     def varies(self, field: str) -> bool:
         """Whether an output has a value each day."""
-        about = self.fit.model.outputs[field]
-        return isinstance(about, Var) or about.varies == "daily"
+        return self.fit.model.daily_output(field)
 
     def groups(self, label: np.ndarray) -> list[tuple[list[int], np.ndarray]]:
         """Which folds to run on which cells: all on all, but for cells whose fold is one and known."""
@@ -104,20 +129,42 @@ class Runner:
             groups.append(([self.fit.folds.index(int(one))] if one != TEST else everyone, positions))
         return groups
 
-    def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
-        """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells."""
-        fit, device = self.fit, self.device
-        weights, scaling = fit.weights[rows].to(device), Scaling(*(x[rows].to(device) for x in self.scaling))
+    def tensors(
+        self, rows: list[int], forcing: np.ndarray, static: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Scaling]:
+        """Weights, forcing of the spin-up, forcing, static features and scaling of some folds on some cells."""
+        device = self.device
+        weights, scaling = self.fit.weights[rows].to(device), Scaling(*(x[rows].to(device) for x in self.scaling))
         x = torch.from_numpy(np.ascontiguousarray(forcing, dtype=np.float32)).to(device).expand(len(rows), -1, -1, -1)
         s = torch.from_numpy(np.ascontiguousarray(static, dtype=np.float32)).to(device).expand(len(rows), -1, -1)
+        return weights, x[:, :, : self.spinup.days or x.shape[2]], x, s, scaling
+
+    def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
+        """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells."""
+        fit = self.fit
+        weights, spin, x, s, scaling = self.tensors(rows, forcing, static)
         with torch.no_grad():
-            period = slice(0, self.spinup.days or x.shape[2])
-            carry = fit.model.spun_up(weights, x[:, :, period], s, scaling, self.spinup, self.loop)
+            carry = fit.model.spun_up(weights, spin, s, scaling, self.spinup, self.loop)
             _, outputs = fit.model.run(weights, x, s, scaling, self.fields, carry, self.loop)
         full = [
             outputs[f] if outputs[f].ndim > 1 else outputs[f].unsqueeze(1).expand(-1, x.shape[1]) for f in self.fields
         ]
         return [o.transpose(0, 1).cpu().numpy() for o in full]
+
+    def raise_unless_finite(
+        self, found: list[np.ndarray], rows: list[int], forcing: np.ndarray, static: np.ndarray, numbers: np.ndarray
+    ) -> None:
+        """Say which process or network gave something that is no number, on which day and where."""
+        lost = [np.argwhere(~np.isfinite(x).all(-1) if x.ndim > 2 else ~np.isfinite(x)) for x in found]
+        if not any(map(len, lost)):
+            return
+        cell, row = next(where[0] for where in lost if len(where))
+        one = self.tensors([rows[row]], forcing[cell : cell + 1], static[cell : cell + 1])
+        failure = first_failure(self.fit.model, *one, self.spinup)
+        where = place(self.land, int(numbers[cell]))
+        if failure is None:
+            raise InputError([Finding("prediction", f"is not finite at {where}", 'look at it with loop="plain"')])
+        raise InputError([failure.finding(f"{self.time[failure.day]!s:.10}", where)])
 
     def reduced(self, values: np.ndarray, label: np.ndarray) -> np.ndarray:
         """From (cell, fold, ...) to what is asked for."""
@@ -135,7 +182,7 @@ def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) ->
     """Field of the model for each public name asked for."""
     public = {about.name: field for field, about in fit.model.outputs.items()}
     asked = (
-        list(DEFAULT_VARIABLES)
+        [name for name in DEFAULT_VARIABLES if name in public]
         if variables is None
         else list(public)
         if variables == "all"
@@ -145,7 +192,10 @@ def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) ->
     )
     findings = []
     for name in asked:
-        if name not in public:
+        if name in CARBON and not fit.model.processes.carbon:
+            problem = "is of carbon, which the processes of this fit do not walk"
+            findings.append(Finding(f"variable {name}", problem, f"choose from {', '.join(public)}"))
+        elif name not in public:
             near = difflib.get_close_matches(name, public, n=1) or [
                 public_name for public_name in public if public_name.lower() == name.lower()
             ]
@@ -161,7 +211,7 @@ def scaling_of(fit: Fit, dataset: xr.Dataset) -> Scaling:
     if fit.scaling is not None:
         return fit.scaling
     static = ["static"] if fit.features else []
-    if missing := [name for name in (*FORCING, *static) if not {"mean", "std"} <= dataset[name].attrs.keys()]:
+    if missing := [name for name in (*fit.model.forcing, *static) if not {"mean", "std"} <= dataset[name].attrs.keys()]:
         problem = "has no attributes `mean` and `std`, which a published checkpoint needs"
         raise InputError(Finding(name, problem, "open the data with xh2cm.open_published") for name in missing)
 
@@ -169,7 +219,7 @@ def scaling_of(fit: Fit, dataset: xr.Dataset) -> Scaling:
         values = [np.atleast_1d(np.asarray(dataset[name].attrs[which], dtype=np.float32)) for name in names]
         return torch.from_numpy(np.concatenate([np.empty(0, np.float32), *values])).expand(len(fit.folds), -1)
 
-    forcing = list(FORCING)
+    forcing = fit.model.forcing
     return Scaling(stored(forcing, "mean"), stored(forcing, "std"), stored(static, "mean"), stored(static, "std"))
 
 
@@ -180,6 +230,7 @@ def predict_dataset(
     variables: Sequence[str] | Literal["all"] | None = None,
     member: Member = "mean",
     spinup: SpinUp | None = None,
+    maps: xr.Dataset | None = None,
     device: str | torch.device | None = None,
     batch: int = 256,
     loop: Loop = "auto",
@@ -198,6 +249,8 @@ def predict_dataset(
         (the mean where no fold did), or one fold.
     spinup : SpinUp, optional
         As in training if not given.
+    maps : Dataset, optional
+        From `maps_for`: those of the fit if not given.
     device : str or torch.device, optional
     batch : int
         Cells run at once.
@@ -225,57 +278,114 @@ def predict_dataset(
         raise InputError(
             [Finding("member", f"{member!r} is unknown", 'give "mean", "all", "held-out" or the number of a fold')]
         )
-    constants = {
-        name: field for name, field in asked.items() if getattr(fit.model.outputs[field], "varies", "") == "global"
-    }
-    fields = {name: field for name, field in asked.items() if name not in constants}
+    maps = maps_for(fit, {}, dataset, dataset["mask"]) if maps is None else maps
+    settled = [f for f in asked.values() if is_settled(fit.model, f)]
+    known = {field: once(fit, field, member, maps, dataset["mask"]) for field in settled}
+    fields = [field for field in asked.values() if field not in known]
     runner = Runner(
         fit,
         scaling_of(fit, dataset),
-        tuple(fields.values()),
+        tuple(fields),
         member,
         str(to_device(device)),
         spinup or fit.spinup,
         batch,
         paying(loop, 2 * dataset["mask"].size * dataset.sizes["time"] * len(fit.folds)),  # spin-up and record
+        indexed(dataset["mask"]),
+        dataset["time"].values,
     )
-    whole = dataset[[*FORCING, "static", "mask"]]
-    whole = whole.chunk({d: -1 for d in ("time", "feature") if d in whole.dims}) if whole.chunks else whole
-    none = xr.zeros_like(whole["mask"], dtype=np.float32).expand_dims(
-        "feature", -1
-    )  # Dask wants an axis of some length
-    static = whole["static"] if fit.features else none
+    whole = dataset[[*fit.model.forcing, "mask"]]
+    layers = [dataset["static"].drop_vars("feature"), *(maps[name].expand_dims("feature") for name in fit.model.maps)]
+    static = xr.concat(layers, "feature", coords="minimal", compat="override")
+    if not static.sizes["feature"]:  # Dask wants an axis of some length
+        static = xr.zeros_like(whole["mask"], dtype=np.float32).expand_dims("feature", -1)
+    if whole.chunks:
+        whole, static = whole.chunk(time=-1), static.chunk(feature=-1)
+    numbers = xr.zeros_like(whole["mask"], dtype=np.int64)
+    numbers = numbers + indexed(dataset["mask"], np.arange(dataset["mask"].size)).drop_vars(
+        list(numbers.coords), errors="ignore"
+    )
     kept = {"fold": len(fit.folds)} if member == "all" else {}
     found = xr.apply_ufunc(
         runner,
-        *(whole[name] for name in FORCING),
+        *(whole[name] for name in fit.model.forcing),
         static,
         whole["mask"],
         held_labels(dataset, fit, member),
-        input_core_dims=[["time"]] * len(FORCING) + [["feature"], [], ["label"]],
-        output_core_dims=[[*kept, *(["time"] if runner.varies(f) else [])] for f in fields.values()],
+        numbers,
+        input_core_dims=[["time"]] * len(fit.model.forcing) + [["feature"], [], ["label"], []],
+        output_core_dims=[[*kept, *(["time"] if runner.varies(f) else [])] for f in fields],
         output_dtypes=[np.float32] * len(fields),
         dask="parallelized",
         dask_gufunc_kwargs={"output_sizes": {"time": dataset.sizes["time"], **kept}},
     ) if fields else ()  # fmt: skip
-    arrays = dict(zip(fields, found if isinstance(found, tuple) else (found,), strict=True))
+    arrays = known | dict(zip(fields, found if isinstance(found, tuple) else (found,), strict=True))
     order = [*kept, "time", *dataset["mask"].dims]
     outputs = {}
     for name, field in asked.items():
-        array = (
-            constant(fit, field, member) if name in constants else arrays[name].transpose(*order, missing_dims="ignore")
-        )
+        array = arrays[field].transpose(*order, missing_dims="ignore")
         outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
+        if field in fit.model.pinned:
+            outputs[name].attrs["comment"] = f"pinned: {PINNED.get(fit.model.pinned[field], fit.model.pinned[field])}"
     result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords(
         {n: c for n, c in dataset.coords.items() if n != "feature"}
     )
     return result.assign_coords(fold=list(fit.folds)) if kept else result
 
 
-def constant(fit: Fit, field: str, member: Member) -> xr.DataArray:
-    """A global constant: one number, or one a fold."""
+def indexed(mask: xr.DataArray, values: Any = False) -> xr.DataArray:
+    """Values on the land of a mask, with the coordinates of its axes only."""
+    data = np.broadcast_to(values, mask.shape) if np.ndim(values) == 0 else np.reshape(values, mask.shape)
+    return xr.DataArray(data, dims=mask.dims, coords={d: mask[d] for d in mask.dims if d in mask.coords})
+
+
+def maps_for(fit: Fit, given: Mapping[str, Any], ds: xr.Dataset, mask: xr.DataArray) -> xr.Dataset:
+    """Find the maps of a fit's pinned parameters on the land of a dataset.
+
+    Parameters
+    ----------
+    fit : Fit
+    given : mapping of str to Pin
+        Maps, names of maps or numbers that stand for those of the fit.
+    ds : Dataset
+        In which maps may be named.
+    mask : DataArray
+        Usable cells.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InputError
+        If the fit's do not reach this land, or those given cannot be used.
+    """
+    parameters = [fit.model.parameters[name] for name in fit.model.maps]
+    how, maps = read_pins({name: fit.maps[name] for name in fit.model.maps} | dict(given), parameters, ds, mask)
+    if free := [name for name, to in how.items() if to == "global"]:
+        remedy = "give a map or a number: what is not learned in training is not learned here"
+        raise InputError(
+            Finding(f"pin {name}", "is 'global', and the fit has pinned it to a map", remedy) for name in free
+        )
+    return maps.assign({n: xr.full_like(mask, to, dtype=np.float32) for n, to in how.items() if to != "map"})
+
+
+def is_settled(model: HybridModel, field: str) -> bool:
+    """Whether an output is known without a run: a constant, or a map that a parameter is pinned to."""
+    return not model.daily_output(field) and (field in model.maps or model.parameters[field].varies == "global")
+
+
+def once(fit: Fit, field: str, member: Member, maps: xr.Dataset, mask: xr.DataArray) -> xr.DataArray:
+    """A settled output: one number, one a fold, or a map."""
+    folds = {"fold": len(fit.folds)} if member == "all" else {}
+    if field in fit.model.maps:
+        return maps[field].where(mask).drop_vars(list(mask.coords)).expand_dims(folds)
+    to = fit.model.pinned.get(field, "")
+    if not isinstance(to, str):
+        return xr.DataArray(np.float32(to)).expand_dims(folds)
     values = fit.model.bounded(field, fit.model.unpack(fit.weights.cpu())[f"global.{field}"])[:, 0].numpy()
-    if member == "all":
+    if folds:
         return xr.DataArray(values, dims="fold")
     return xr.DataArray(values[fit.folds.index(member)] if isinstance(member, int) else values.mean())
 
@@ -309,8 +419,9 @@ def about(fit: Fit, member: Member) -> dict[str, Any]:
     """Attributes of a prediction."""
     return {
         "Conventions": "CF-1.11",
-        "title": "Water and carbon fluxes of the land, H2CM hybrid model",
+        "title": f"Water{' and carbon' if fit.model.processes.carbon else ''} fluxes of the land, H2CM hybrid model",
         "source": f"xh2cm {importlib.metadata.version('xh2cm')}, fit {fit.fingerprint}, member {member}",
+        "member": str(member),
         "references": "Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026",
     }
 

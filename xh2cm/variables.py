@@ -44,6 +44,7 @@ Quantity = Literal[
     "area",
     "length",
     "angle",
+    "any",
 ]
 """What a variable measures: decides which units and which conversions are allowed for it."""
 
@@ -128,7 +129,7 @@ class Parameter:
     Notes
     -----
     A raw number x becomes ``lower + (upper - lower) sigmoid(x + start)``, or ``lower + softplus(x + start)`` where
-    there is no upper bound.
+    there is no upper bound. For one that is pinned to ``"global"`` see `HybridModel`.
     """
 
     name: str
@@ -176,6 +177,16 @@ class Parameter:
             findings.append(found(f"varies={self.varies!r} is unknown", f"give one of {', '.join(map(repr, kinds))}"))
         if findings:
             raise InputError(findings)
+
+    def holds(self, values: Any) -> Any:
+        """Tell which numbers lie within the bounds or on them, where nothing that is learned ever comes."""
+        return (self.lower <= values) & (values <= self.upper) & (values < math.inf)
+
+    @property
+    def range(self) -> str:
+        """The bounds in words."""
+        limits = f"at least {self.lower:g}" if math.isinf(self.upper) else f"between {self.lower:g} and {self.upper:g}"
+        return f"{limits} {self.units}" if self.units != "1" else limits
 
     @property
     def attrs(self) -> dict[str, str | list[float]]:

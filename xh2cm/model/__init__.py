@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from xh2cm.model.hybrid import Carry, HybridModel, Scaling, SpinUp
-from xh2cm.model.network import KINDS, PUBLISHED_NETWORKS, Net
+from xh2cm.model.network import KINDS, PUBLISHED_NETWORKS, WATER_NETWORKS, Net
 
-__all__ = ["KINDS", "PUBLISHED_NETWORKS", "Carry", "HybridModel", "Net", "Scaling", "SpinUp"]
+__all__ = ["KINDS", "PUBLISHED_NETWORKS", "WATER_NETWORKS", "Carry", "HybridModel", "Net", "Scaling", "SpinUp"]

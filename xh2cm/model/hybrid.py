@@ -7,6 +7,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -14,7 +15,18 @@ from torch.nn.functional import softplus
 
 from xh2cm.errors import Finding, InputError
 from xh2cm.loop.lanes import Loop, Part, Scheme, choose
-from xh2cm.model.network import EMBEDDING, KINDS, LSTM, MLP, PUBLISHED_NETWORKS, STATE_INPUTS, Net, Ready, Weight
+from xh2cm.model.network import (
+    EMBEDDING,
+    KINDS,
+    LSTM,
+    MLP,
+    PUBLISHED_NETWORKS,
+    STATE_INPUTS,
+    WATER_NETWORKS,
+    Net,
+    Ready,
+    Weight,
+)
 from xh2cm.physics import Processes, residuals, step
 from xh2cm.variables import FORCING, OUTPUTS, Fluxes, Forcing, Parameter, Residuals, State, Var
 
@@ -26,6 +38,11 @@ __all__ = ["Carry", "HybridModel", "Scaling", "SpinUp"]
 FIRST_NPP = 1.1738447874691162
 """NPP of the day before the first, gC m-2 d-1: a global mean (TRENDY v11, as the published model has it)."""
 
+CARBON_INPUTS = ("co2", "npp")
+"""What networks may see only where carbon is walked."""
+
+PIN_REMEDY = 'give a number, a map on the land, or "global" for one learned constant'
+
 COMPILED: Mapping[type, str] = {LSTM: "Lstm", MLP: "Mlp"}
 """Kinds of nets that the fast loop knows, as it calls them."""
 
@@ -33,7 +50,7 @@ COMPILED: Mapping[type, str] = {LSTM: "Lstm", MLP: "Mlp"}
 class Scaling(NamedTuple):
     """Means and standard deviations that networks see their inputs by, of each fold's training cells."""
 
-    forcing_mean: Tensor  # (fold, 5)
+    forcing_mean: Tensor  # (fold, forcing)
     forcing_std: Tensor
     static_mean: Tensor  # (fold, feature)
     static_std: Tensor
@@ -92,13 +109,26 @@ class HybridModel:
         Number of static features.
     processes : Processes
     networks : tuple of Net
+        The published ones if not given; those of water where the processes walk no carbon.
     width : int, optional
         Hidden units of every daily net that has no width of its own.
+    pins : tuple of (str, number, "map" or "global")
+        Parameters no network gives: a number everywhere and always; a map, whose values stand behind the static
+        features of a cell, in the order of `maps`; or one constant that is learned.
 
     Raises
     ------
     InputError
-        If the table of networks does not give each learned parameter exactly once, or names an unknown input or kind.
+        If the table of networks does not give each learned parameter exactly once, or names an unknown input or kind,
+        or one of carbon where there is none; if a pin names no parameter or is out of its bounds, or nothing is left
+        to learn.
+
+    Notes
+    -----
+    A learned constant is squeezed into its bounds from a raw number r. Where a process declares it global, r begins at
+    the parameter's `start`. Where it is pinned to ``"global"``, r begins at 1 and stands for ``r * start``, so that an
+    optimiser's steps are shares of the start (a soil of 100 mm would hardly move by steps of 0.005); without a start r
+    begins at 0 and stands for itself.
 
     Examples
     --------
@@ -109,10 +139,14 @@ class HybridModel:
 
     features: int
     processes: Processes = Processes()
-    networks: tuple[Net, ...] = PUBLISHED_NETWORKS
+    networks: tuple[Net, ...] = ()
     width: int | None = None
+    pins: tuple[tuple[str, float | str], ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.networks:
+            default = PUBLISHED_NETWORKS if self.processes.carbon else WATER_NETWORKS
+            object.__setattr__(self, "networks", default)
         if findings := self._findings():
             raise InputError(findings)
 
@@ -122,21 +156,48 @@ class HybridModel:
     # -- the table --------------------------------------------------------------------------------------------------
 
     @cached_property
+    def pinned(self) -> dict[str, float | str]:
+        """Number, ``"map"`` or ``"global"`` of what is pinned; a parameter that is global anyway is not."""
+        varies = {p.name: p.varies for p in self.processes.parameters}
+        return {n: to for n, to in self.pins if n in varies and not (to == "global" and varies[n] == "global")}
+
+    @cached_property
     def parameters(self) -> dict[str, Parameter]:
-        """Learned parameters by name."""
-        return {p.name: p for p in self.processes.parameters}
+        """Parameters by name, as they vary here: pinned ones are static where it is to a map, else global."""
+
+        def here(p: Parameter) -> Parameter:
+            if p.name not in self.pinned:
+                return p
+            return dataclasses.replace(p, varies="static" if self.pinned[p.name] == "map" else "global")
+
+        return {p.name: here(p) for p in self.processes.parameters}
+
+    @cached_property
+    def learned(self) -> tuple[str, ...]:
+        """Names of the parameters that are not pinned to a number or a map."""
+        return tuple(n for n in self.parameters if self.pinned.get(n) in (None, "global"))
+
+    @cached_property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the parameters that are pinned to a map, as they stand behind the static features."""
+        return tuple(n for n in self.parameters if self.pinned.get(n) == "map")
+
+    @cached_property
+    def constants(self) -> tuple[str, ...]:
+        """Names of the parameters that do not change from day to day."""
+        return tuple(n for n, p in self.parameters.items() if p.varies != "daily")
 
     @cached_property
     def gives(self) -> dict[str, tuple[str, ...]]:
         """Which parameters each net gives, ``"*"`` and static ones without a row filled in."""
         named = {name for net in self.networks for name in net.outputs}
         rest = {
-            kind: tuple(n for n, p in self.parameters.items() if n not in named and p.varies == kind)
+            kind: tuple(n for n in self.learned if n not in named and self.parameters[n].varies == kind)
             for kind in ("daily", "static")
         }
         given = {}
         for net in self.networks:
-            own = tuple(name for name in net.outputs if name in self.parameters)
+            own = tuple(n for n in net.outputs if n in self.learned and self.pinned.get(n) != "global")
             extra = rest["static"] if net.kind == "static" else rest["daily"] if "*" in net.outputs else ()
             given[net.name] = own + extra
         return given
@@ -146,8 +207,21 @@ class HybridModel:
         """The daily nets that give anything."""
         return tuple(net for net in self.networks if net.kind != "static" and self.gives[net.name])
 
+    @cached_property
+    def static(self) -> Net | None:
+        """The static net, if it gives anything or a daily net sees what it makes of the features."""
+        (net,) = (net for net in self.networks if net.kind == "static")
+        return net if self.gives[net.name] or any("static" in daily.inputs for daily in self.daily) else None
+
+    @cached_property
+    def forcing(self) -> tuple[str, ...]:
+        """Names of the forcings that anything asks for, in the order they are walked in."""
+        asked = {"air_temperature", *(name for _, names in self.processes.calls.values() for name in names)}
+        asked.update(name for net in self.daily for name in net.inputs)
+        return tuple(name for name in FORCING if name in asked)
+
     def _findings(self) -> list[Finding]:
-        found = []
+        found = pin_findings(dict(self.pins), {p.name: p for p in self.processes.parameters})
         inputs = [*FORCING, *STATE_INPUTS, "static"]
         for net in self.networks:
             if net.kind != "static" and net.kind not in KINDS:
@@ -164,6 +238,9 @@ class HybridModel:
                     found.append(
                         Finding(f"network {net.name}", f"unknown input {name!r}", f"did you mean {near[0]!r}?")
                     )
+                elif name in CARBON_INPUTS and not self.processes.carbon:
+                    problem = f"sees {name!r}, and these processes walk no carbon"
+                    found.append(Finding(f"network {net.name}", problem, "leave it out, or take WATER_NETWORKS"))
         if [net.kind for net in self.networks].count("static") != 1:
             found.append(
                 Finding(
@@ -171,8 +248,8 @@ class HybridModel:
                 )
             )
         given = [name for net in self.networks for name in self.gives[net.name]]
-        for name, p in self.parameters.items():
-            if p.varies != "global" and given.count(name) != 1:
+        for name in self.learned:
+            if self.parameters[name].varies != "global" and given.count(name) != 1:
                 found.append(
                     Finding(
                         f"parameter {name}",
@@ -190,21 +267,30 @@ class HybridModel:
             for name in self.gives[net.name]
             if (self.parameters[name].varies == "static") != (net.kind == "static")
         ]
+        if not found and not self.size:
+            remedy = 'leave one to the networks, or pin it to "global" to learn it as one constant'
+            found.append(Finding("pin", "leaves nothing to learn: every parameter is a number or a map", remedy))
         return found
 
     @cached_property
     def layout(self) -> dict[str, Weight]:
         """Every weight by name, without the fold axis, in order."""
-        static = next(net for net in self.networks if net.kind == "static")
-        weights = {
-            f"global.{p.name}": Weight((), 0.0, p.start) for p in self.parameters.values() if p.varies == "global"
-        }
-        parts = MLP().weights(self.features, len(self.gives[static.name]), static.width or MLP.width)
-        weights |= {f"{static.name}.{part}": w for part, w in parts.items()}
+        weights = {}
+        for name in self.learned:
+            p = self.parameters[name]
+            if p.varies == "global":
+                start = p.start if name not in self.pinned else 1.0 if p.start else 0.0
+                weights[f"global.{name}"] = Weight((), 0.0, start)
+        if net := self.static:
+            parts = MLP().weights(self.features, len(self.gives[net.name]), net.width or MLP.width)
+            weights |= {f"{net.name}.{part}": w for part, w in parts.items()}
         for net in self.daily:
             parts = KINDS[net.kind].weights(net.size, len(self.gives[net.name]), self._width(net))
             weights |= {f"{net.name}.{part}": w for part, w in parts.items()}
         return weights
+
+    def _columns(self, net: Net) -> list[int]:
+        return [self.forcing.index(name) for name in net.forcing]
 
     def _width(self, net: Net) -> int:
         return net.width or self.width or KINDS[net.kind].width
@@ -217,7 +303,8 @@ class HybridModel:
     @cached_property
     def outputs(self) -> dict[str, Var | Parameter]:
         """Everything a run can record, by field or parameter name; ``fapar`` once, as a state."""
-        return dict(OUTPUTS) | {name: p for name, p in self.parameters.items() if name not in OUTPUTS}
+        computed = {n: v for n, v in OUTPUTS.items() if self.processes.carbon or v.quantity != "carbon flux"}
+        return computed | {name: p for name, p in self.parameters.items() if name not in OUTPUTS}
 
     # -- weights ----------------------------------------------------------------------------------------------------
 
@@ -275,9 +362,10 @@ class HybridModel:
         Parameters
         ----------
         weights : Tensor, (fold, weight)
-        forcing : Tensor, (fold, cell, time, 5)
-            In canonical units, in the order of `Forcing`.
-        static : Tensor, (fold, cell, feature)
+        forcing : Tensor, (fold, cell, time, forcing)
+            In canonical units, those of `forcing` in that order.
+        static : Tensor, (fold, cell, feature + map)
+            Static features, then the values of the parameters that are pinned to `maps`.
         scaling : Scaling
         names : sequence of str
             What to record: any of `outputs`.
@@ -299,12 +387,13 @@ class HybridModel:
             If the fast loop is asked for and there is none.
         """
         named = self.unpack(weights)
+        features, maps = static[..., : self.features], static[..., self.features :]
         fixed, embedding = self.fixed(
-            named, (static - scaling.static_mean.unsqueeze(1)) / scaling.static_std.unsqueeze(1)
+            named, (features - scaling.static_mean.unsqueeze(1)) / scaling.static_std.unsqueeze(1), maps
         )
         standard = (forcing - scaling.forcing_mean[:, None, None]) / scaling.forcing_std[:, None, None]
         ready = [KINDS[net.kind].ready(of(net, named), net, embedding) for net in self.daily]
-        columns = [standard.new_tensor(net.forcing, dtype=torch.long) for net in self.daily]
+        columns = [standard.new_tensor(self._columns(net), dtype=torch.long) for net in self.daily]
         wants_residuals = not set(names).isdisjoint(Residuals._fields)
 
         def day(
@@ -320,7 +409,7 @@ class HybridModel:
                 given, new = KINDS[net.kind].day(made, features, old)
                 memory.append(new)
                 raw |= dict(zip(self.gives[net.name], given.unbind(-1), strict=True))
-            after, fluxes, outputs = self.land(fixed, state, Forcing(*raw_forcing.unbind(-1)), raw)
+            after, fluxes, outputs = self.land(fixed, state, raw_forcing.unbind(-1), raw)
             if wants_residuals:
                 outputs |= residuals(state, after, fluxes)._asdict()
             return Carry(after, tuple(memory)), outputs
@@ -328,15 +417,15 @@ class HybridModel:
         carry = self.start(forcing[:, :, 0, 0]) if carry is None else carry
         record = (forcing, standard)
         walk = choose(loop, self.scheme, record)
-        carry, outputs = walk(day, (fixed, ready), carry, record, [n for n in names if n not in fixed])
+        carry, outputs = walk(day, (fixed, ready), carry, record, [n for n in names if self.daily_output(n)])
         return carry, {
-            n: outputs[n]
-            if n in outputs
-            else fixed[n].squeeze(-1)
-            if self.parameters[n].varies == "global"
-            else fixed[n]
+            n: outputs[n] if n in outputs else fixed[n][:, 0] if self.parameters[n].varies == "global" else fixed[n]
             for n in names
         }
+
+    def daily_output(self, name: str) -> bool:
+        """Whether an output has a value each day; pinned fAPAR has, as part of the state."""
+        return name in OUTPUTS or name not in self.constants
 
     def sight(self, fixed: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:
         """What networks may see of the state, scaled, by name in `STATE_INPUTS`."""
@@ -344,20 +433,20 @@ class HybridModel:
         return {n: found[n] / scale if scale != 1 else found[n] for n, scale in STATE_INPUTS.items()}
 
     def land(
-        self, fixed: Mapping[str, Tensor], state: State, forcing: Forcing, raw: Mapping[str, Tensor]
+        self, fixed: Mapping[str, Tensor], state: State, forcing: Sequence[Tensor], raw: Mapping[str, Tensor]
     ) -> tuple[State, Fluxes, dict[str, Tensor]]:
         """What the land makes of the networks' raw numbers on a day: state after it, fluxes, and all to record."""
+        today: dict[str, Any] = dict.fromkeys(FORCING) | dict(zip(self.forcing, forcing, strict=True))
         parameters = dict(fixed) | {n: self.bounded(n, x) for n, x in raw.items()}
-        after, fluxes = step(self.processes, state, forcing, parameters)
+        after, fluxes = step(self.processes, state, Forcing(**today), parameters)
         return after, fluxes, parameters | fluxes._asdict() | after._asdict()
 
     @cached_property
     def scheme(self) -> Scheme:
         """What the fast loop is compiled from."""
-        (static,) = (net for net in self.networks if net.kind == "static")
-        fixed = [*self.gives[static.name], *(n for n, p in self.parameters.items() if p.varies == "global")]
+        fixed = self.constants
         raw = [n for net in self.daily for n in self.gives[net.name]]
-        outputs = tuple(n for n in self.outputs if n not in fixed)
+        outputs = tuple(n for n in self.outputs if self.daily_output(n))
 
         def see(constants: Sequence[Tensor], state: Sequence[Tensor]) -> tuple[list[Tensor]]:
             return (list(self.sight(dict(zip(fixed, constants, strict=True)), State(*state)).values()),)
@@ -366,7 +455,7 @@ class HybridModel:
             constants: Sequence[Tensor], state: Sequence[Tensor], forcing: Sequence[Tensor], given: Sequence[Tensor]
         ) -> tuple[list[Tensor], list[Tensor]]:
             before, named = State(*state), dict(zip(fixed, constants, strict=True))
-            after, fluxes, found = self.land(named, before, Forcing(*forcing), dict(zip(raw, given, strict=True)))
+            after, fluxes, found = self.land(named, before, forcing, dict(zip(raw, given, strict=True)))
             found |= residuals(before, after, fluxes)._asdict()
             return list(after), [found[n] for n in outputs]
 
@@ -374,13 +463,13 @@ class HybridModel:
             Part(
                 COMPILED.get(type(KINDS[net.kind]), net.kind),
                 {"WIDTH": self._width(net), "INNER": EMBEDDING},
-                tuple(net.forcing),
+                tuple(self._columns(net)),
                 tuple(list(STATE_INPUTS).index(n) for n in net.state),
                 len(self.gives[net.name]),
             )
             for net in self.daily
         )
-        counts = len(fixed), len(State._fields), len(Forcing._fields), len(STATE_INPUTS)
+        counts = len(fixed), len(State._fields), len(self.forcing), len(STATE_INPUTS)
         return Scheme(parts, *counts, outputs, see, land)
 
     def spun_up(
@@ -416,40 +505,79 @@ class HybridModel:
                     break
         return carry
 
-    def fixed(self, named: Mapping[str, Tensor], static: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def fixed(self, named: Mapping[str, Tensor], features: Tensor, maps: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Parameters that do not change from day to day, and the embedding of the static features.
 
         Parameters
         ----------
         named : mapping of str to Tensor
             From `unpack`.
-        static : Tensor, (fold, cell, feature)
+        features : Tensor, (fold, cell, feature)
             Standardised.
+        maps : Tensor, (fold, cell, map)
 
         Returns
         -------
         parameters : dict of str to Tensor, (fold, cell) or (fold, 1)
+            In the order of `constants`.
         embedding : Tensor, (fold, cell, 12)
+            (fold, cell, 0) where nothing is made of the features.
         """
-        net = next(net for net in self.networks if net.kind == "static")
-        embedding, raw = MLP().static(of(net, named), static)
-        fixed = {name: self.bounded(name, x) for name, x in zip(self.gives[net.name], raw.unbind(-1), strict=True)}
-        constants = {
-            p.name: self.bounded(p.name, named[f"global.{p.name}"])
-            for p in self.parameters.values()
-            if p.varies == "global"
-        }
-        return fixed | constants, embedding
+        embedding, found = features[..., :0], dict(zip(self.maps, maps.unbind(-1), strict=True))
+        if net := self.static:
+            embedding, raw = MLP().static(of(net, named), features)
+            found |= {n: self.bounded(n, x) for n, x in zip(self.gives[net.name], raw.unbind(-1), strict=True)}
+        for name in set(self.constants) - set(found):
+            to = self.pinned.get(name, "")
+            one = self.bounded(name, named[f"global.{name}"]) if isinstance(to, str) else maps.new_full((1, 1), to)
+            found[name] = one.expand(maps.shape[:2]) if name in self.pinned else one
+        return {name: found[name] for name in self.constants}, embedding
 
     def bounded(self, name: str, raw: Tensor) -> Tensor:
         """Squeeze raw numbers into the bounds of a parameter."""
         p = self.parameters[name]
-        if p.varies != "global" and p.start:  # the raw number of a global constant starts there itself
+        if name in self.pinned:
+            raw = raw * p.start if p.start else raw
+        elif p.varies != "global" and p.start:  # the raw number of a global constant starts there itself
             raw = raw + p.start
         if math.isinf(p.upper):
             return p.lower + softplus(raw) if p.lower else softplus(raw)
         unit = torch.sigmoid(raw)
         return unit if (p.lower, p.upper) == (0.0, 1.0) else p.lower + (p.upper - p.lower) * unit
+
+
+def is_number(value: object) -> bool:
+    """Tell numbers from all else."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def pin_findings(how: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> list[Finding]:
+    """Say which pins name no parameter, and which are no number within its bounds.
+
+    Parameters
+    ----------
+    how : mapping
+        By name a number, ``"map"`` or ``"global"``.
+    parameters : mapping of str to Parameter
+        Those that may be pinned.
+
+    Returns
+    -------
+    list of Finding
+    """
+    found = []
+    for name, to in how.items():
+        said, p = f"pin {name}", parameters.get(name)
+        if p is None:
+            near = difflib.get_close_matches(str(name), parameters, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(parameters) or 'none'}"
+            found.append(Finding(said, "is no parameter that can be pinned here", hint))
+        elif is_number(to):
+            if not p.holds(to):
+                found.append(Finding(said, f"{to:g} is not {p.range}", PIN_REMEDY))
+        elif not (isinstance(to, str) and to in ("map", "global")):
+            found.append(Finding(said, f"is {to!r}, which is no number", PIN_REMEDY))
+    return found
 
 
 def of(net: Net, named: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from xh2cm.variables import FORCING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["EMBEDDING", "KINDS", "PUBLISHED_NETWORKS", "STATE_INPUTS", "Net", "Weight"]
+__all__ = ["EMBEDDING", "KINDS", "PUBLISHED_NETWORKS", "STATE_INPUTS", "WATER_NETWORKS", "Net", "Weight"]
 
 EMBEDDING = 12
 """Numbers the static net hands to every daily net."""
@@ -81,9 +81,9 @@ class Net:
     width: int | None = None
 
     @property
-    def forcing(self) -> list[int]:
-        """Positions of the forcings it sees."""
-        return [list(FORCING).index(name) for name in self.inputs if name in FORCING]
+    def forcing(self) -> list[str]:
+        """What it sees of the forcing."""
+        return [name for name in self.inputs if name in FORCING]
 
     @property
     def state(self) -> list[str]:
@@ -292,3 +292,26 @@ PUBLISHED_NETWORKS: tuple[Net, ...] = (
     ),
 )
 """The published model: a static net and four daily ones."""
+
+WATER_NETWORKS: tuple[Net, ...] = (
+    *PUBLISHED_NETWORKS[:2],
+    Net(
+        "water_use",
+        "mlp",
+        ("net_radiation", "vpd", "relative_soil_moisture", "static"),
+        ("transpiration_fraction",),
+    ),
+    Net(
+        "vegetation",
+        "lstm",
+        ("net_radiation", "air_temperature", "vpd", "relative_soil_moisture", "fapar", "static"),
+        ("fapar",),
+    ),
+    Net(
+        "bare_soil",
+        "lstm",
+        ("net_radiation", "precipitation", "fapar", "static"),
+        ("soil_evaporation_fraction",),
+    ),
+)
+"""The published rows without carbon: no CO2 and no NPP is seen, and no parameter of carbon given."""

@@ -43,6 +43,9 @@ SLOTS: Mapping[str, tuple[str, ...]] = {
 }
 """Slots in the order of the day, and what a process standing there returns."""
 
+CARBON = ("gpp", "respiration", "nee")
+"""Slots that may be empty, all three together: then only water is walked."""
+
 BOOKED: Mapping[str, tuple[str, ...]] = {
     "snow": ("temperature",),
     "interception": ("available_energy",),
@@ -86,12 +89,14 @@ class Process(Protocol):
 class Processes:
     """The physics of a day, one process a slot; by default the published one.
 
+    The three slots of carbon may all be None: see `water`.
+
     Raises
     ------
     InputError
         If something is no process, or one of another slot; if a process asks for something that is not known when its
         turn comes, or declares a parameter wrongly; if on plausible days it gives what is not its slot's, not finite,
-        negative, or water from nowhere. All findings at once.
+        negative, or water from nowhere; if a slot is empty that must not be. All findings at once.
 
     Examples
     --------
@@ -107,13 +112,15 @@ class Processes:
     soil: Process = BucketSoil()
     runoff: Process = FractionalRunoff()
     groundwater: Process = LinearGroundwater()
-    gpp: Process = WaterUseGPP()
-    respiration: Process = Q10Respiration()
-    nee: Process = BiogenicNEE()
+    gpp: Process | None = WaterUseGPP()
+    respiration: Process | None = Q10Respiration()
+    nee: Process | None = BiogenicNEE()
 
     slots: ClassVar[Mapping[str, tuple[str, ...]]] = SLOTS
 
     def __post_init__(self) -> None:
+        if empty := self._empty():
+            raise InputError(empty)
         findings = [found for several in self._misfits.values() for found in several]
         findings += [*self._clashes(), *self._unknown()]
         named = {found.variable.partition("(")[0] for found in findings}
@@ -121,12 +128,47 @@ class Processes:
         if findings:
             raise InputError(findings)
 
-    def __getstate__(self) -> dict[str, Process]:
+    @classmethod
+    def water(cls, **processes: Process) -> Processes:
+        """The physics of water alone, as the predecessor H2MV walked it: no carbon is booked, and no CO2 needed.
+
+        Parameters
+        ----------
+        **processes : Process
+            Other than published ones, by slot.
+
+        Returns
+        -------
+        Processes
+
+        References
+        ----------
+        Baghirov et al. (2025), doi:10.5194/gmd-18-2921-2025
+
+        Examples
+        --------
+        >>> from xh2cm.physics import Processes
+        >>> Processes.water().carbon
+        False
+        """
+        return cls(**{**dict.fromkeys(CARBON), **processes})  # type: ignore[arg-type]
+
+    def __getstate__(self) -> dict[str, Process | None]:
         return {slot: getattr(self, slot) for slot in SLOTS}  # what is cached is worked out again
+
+    @property
+    def carbon(self) -> bool:
+        """Whether carbon is walked too."""
+        return self.gpp is not None
+
+    @cached_property
+    def filled(self) -> tuple[str, ...]:
+        """Slots a process stands in."""
+        return tuple(slot for slot in SLOTS if getattr(self, slot) is not None)
 
     @cached_property
     def _misfits(self) -> dict[str, list[Finding]]:
-        return {slot: misfits(slot, getattr(self, slot)) for slot in SLOTS}
+        return {slot: misfits(slot, getattr(self, slot)) for slot in self.filled}
 
     @cached_property
     def sound(self) -> tuple[str, ...]:
@@ -151,6 +193,13 @@ class Processes:
             called["limit"] = self.evaporation.limit
         return {name: (call, tuple(inspect.signature(call).parameters)) for name, call in called.items()}
 
+    def _empty(self) -> list[Finding]:
+        empty = [slot for slot in SLOTS if slot not in self.filled]
+        if set(CARBON) <= set(empty):
+            empty = [slot for slot in empty if slot not in CARBON]
+        remedy = "give a process, such as Processes().{0}; for water alone take Processes.water()"
+        return [Finding(slot, "is None", remedy.format(slot)) for slot in empty]
+
     def _clashes(self) -> list[Finding]:
         declared: dict[str, tuple[str, Parameter]] = {p.name: ("the land itself", p) for p in SHARED_PARAMETERS}
         findings = []
@@ -169,6 +218,8 @@ class Processes:
 
     def _unknown(self) -> list[Finding]:
         known = {*State._fields, *Forcing._fields, "temperature", *(p.name for p in SHARED_PARAMETERS)}
+        if not self.carbon:
+            known.remove("npp")
         findings = []
         if "evaporation" in self.sound and "limit" not in self.calls:
             kind = type(self.evaporation).__name__
@@ -186,7 +237,8 @@ class Processes:
                     remedy = f"{hint}declare it in `parameters`, or ask for one of {', '.join(sorted(own))}"
                     problem = f"{type(process).__name__} asks for {name!r}, which is not known then"
                     findings.append(Finding(f"{turn}({name})", problem, remedy))
-            known.update(SLOTS.get(turn, ()))
+            if turn in self.filled:
+                known.update(SLOTS[turn])
         return findings
 
     def _asked(self, turn: str) -> Process:

@@ -23,7 +23,8 @@ def step(
     """Walk the land through one day.
 
     Every flux a process returns leaves one storage and enters another here, so water closes whatever the processes
-    are: ``precipitation_corrected - et - runoff`` is the change of ``tws``.
+    are: ``precipitation_corrected - et - runoff`` is the change of ``tws``. Without processes for it no carbon is
+    booked: its fluxes are None, and NPP stays what it was.
 
     Parameters
     ----------
@@ -74,13 +75,18 @@ def step(
     known["baseflow"] = baseflow = ask("groundwater")
     groundwater = state.groundwater + groundwater_recharge - baseflow
 
-    known["gpp"] = gpp = ask("gpp")
-    ra, rh = ask("respiration")
-    ter = ra + rh
-    known.update(ra=ra, rh=rh, ter=ter)
-    nee = ask("nee")
+    npp = state.npp
+    carbon: dict[str, Any] = dict.fromkeys(("gpp", "ra", "rh", "ter", "nep", "nee"))
+    if processes.carbon:
+        known["gpp"] = gpp = ask("gpp")
+        ra, rh = ask("respiration")
+        ter = ra + rh
+        known.update(ra=ra, rh=rh, ter=ter)
+        nee = ask("nee")
+        npp = gpp - ra
+        carbon = {"gpp": gpp, "ra": ra, "rh": rh, "ter": ter, "nep": gpp - ter, "nee": nee}
 
-    after = State(swe, soil_moisture, groundwater, parameters["fapar"], gpp - ra)
+    after = State(swe, soil_moisture, groundwater, parameters["fapar"], npp)
     return after, Fluxes(
         precipitation_corrected=snowfall + rainfall,
         snowfall=snowfall,
@@ -97,12 +103,7 @@ def step(
         baseflow=baseflow,
         runoff=surface_runoff + baseflow,
         tws=swe + soil_moisture + groundwater,
-        gpp=gpp,
-        ra=ra,
-        rh=rh,
-        ter=ter,
-        nep=gpp - ter,
-        nee=nee,
+        **carbon,
     )
 
 
@@ -117,13 +118,14 @@ def residuals(before: State, after: State, fluxes: Fluxes) -> Residuals:
     Returns
     -------
     Residuals of Tensor, (fold, cell)
+        That of carbon None where none is booked.
     """
     change = (
         (after.swe - before.swe)
         + (after.soil_moisture - before.soil_moisture)
         + (after.groundwater - before.groundwater)
     )
-    return Residuals(
-        water_residual=fluxes.precipitation_corrected - fluxes.et - fluxes.runoff - change,
-        carbon_residual=fluxes.gpp - fluxes.ra - fluxes.rh - fluxes.nep,
-    )
+    carbon: Any = None
+    if fluxes.nep is not None:
+        carbon = fluxes.gpp - fluxes.ra - fluxes.rh - fluxes.nep
+    return Residuals(fluxes.precipitation_corrected - fluxes.et - fluxes.runoff - change, carbon)

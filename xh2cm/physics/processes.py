@@ -186,9 +186,7 @@ class Processes:
     @cached_property
     def calls(self) -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
         """For each slot, and for the energy limit, what to call and with which names."""
-        called = {
-            slot: getattr(self, slot).__call__ for slot in self.sound
-        }  # bound, so that a static one is read right
+        called = {slot: getattr(self, slot).__call__ for slot in self.sound}  # its method: a static one is read right
         if "evaporation" in called and hasattr(self.evaporation, "limit"):
             called["limit"] = self.evaporation.limit
         return {name: (call, tuple(inspect.signature(call).parameters)) for name, call in called.items()}

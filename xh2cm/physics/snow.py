@@ -77,8 +77,8 @@ class RadiationSnow:
     The restricted degree-day method: on days above 0 degC, melt is what net radiation can melt, plus a rate times the
     temperature that is left with the heat of the air alone and so varies less than that of `DegreeDaySnow`,
     ``min(swe, radiation_melt_fraction * net_radiation / latent heat of fusion + restricted_melt_rate * temperature)``.
-    The net radiation of the forcing is that of the whole cell, with its trees and bare ground: a learned fraction of it
-    melts snow, and none of it on days below 0 degC, when it warms the pack first.
+    The net radiation of the forcing is that of the whole cell, with its trees and bare ground: one learned fraction of
+    it melts snow, and none of it on days below 0 degC, when it warms the pack first.
 
     The share of snow in precipitation falls with temperature as ``sigmoid(snow_temperature - temperature)``, from 0.9
     to 0.1 over 4.4 K, where `DegreeDaySnow` has a step at 0 degC. The width is chosen, not published.
@@ -97,8 +97,8 @@ class RadiationSnow:
             upper=10.0,
             start=-1.4,
         ),
-        Parameter(
-            "radiation_melt_fraction", "fraction of net radiation that melts snow", "1", upper=1.0, varies="static"
+        Parameter(  # learned by cell, it let snow pile up in a cell held out
+            "radiation_melt_fraction", "fraction of net radiation that melts snow", "1", upper=1.0, varies="global"
         ),
         Parameter(
             "snow_temperature",
@@ -132,7 +132,7 @@ class RadiationSnow:
         temperature : Tensor, (fold, cell), degC
         net_radiation : Tensor, (fold, cell), W m-2
         restricted_melt_rate : Tensor, (fold, cell), kg m-2 d-1 K-1
-        radiation_melt_fraction : Tensor, (fold, cell), 1
+        radiation_melt_fraction : Tensor, (fold, 1), 1
         snow_temperature : Tensor, (fold, 1), degC
         snowfall_correction : Tensor, (fold, 1), 1
 

@@ -31,8 +31,8 @@ from xh2cm.data.published import FORCING_GROUPS, MONTHLY_GROUPS
 from xh2cm.data.twin import observe, truth, twin
 from xh2cm.fit import Fit
 from xh2cm.model import HybridModel, SpinUp
-from xh2cm.model.loss import TARGET_TABLE
 from xh2cm.predict import predict_dataset
+from xh2cm.targets import TARGET_TABLE
 from xh2cm.train import Training, normalisation, train
 from xh2cm.variables import FORCING
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from xh2cm.model import PUBLISHED_NETWORKS
-from xh2cm.model.loss import PRIORS, TARGET_TABLE
 from xh2cm.physics import Processes
+from xh2cm.targets import PRIORS, TARGET_TABLE
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS, Parameter, Var
 
 PAGE = Path(__file__).with_name("variables.md")

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
     {"variables", "errors"},
+    {"targets"},
     {"physics"},
     {"loop"},
     {"model", "data"},
@@ -35,6 +36,7 @@ LIGHT = [
     "xh2cm.data.published",
     "xh2cm.data.tutorial",
     "xh2cm.data.units",
+    "xh2cm.targets",
 ]
 """What is imported without torch."""
 

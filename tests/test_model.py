@@ -11,8 +11,9 @@ import torch
 from xh2cm.data.published import from_published
 from xh2cm.errors import InputError
 from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling
-from xh2cm.model.loss import PRIORS, TARGET_TABLE, Compared, Truth, losses
+from xh2cm.model.loss import Compared, Truth, losses
 from xh2cm.model.optimiser import AdamW
+from xh2cm.targets import PRIORS, TARGET_TABLE
 
 OUTPUTS = {
     "soil_capacity": "sm_max",

@@ -76,9 +76,11 @@ def test_dask_in_lazy_out_and_the_same_numbers(short, fit):
     with dask.config.set(scheduler=never):
         out = predict_dataset(checked, fit, variables=["ET", "TWS", "q10", "soil_capacity"], member="held-out")
     assert out["ET"].chunks is not None
-    xr.testing.assert_equal(
+    xr.testing.assert_allclose(  # products of matrices of other sizes round otherwise
         out.compute(scheduler="synchronous"),
         short.h2cm.predict(fit, variables=["ET", "TWS", "q10", "soil_capacity"], member="held-out"),
+        rtol=1e-5,
+        atol=1e-5,
     )
     xr.testing.assert_equal(out.compute(scheduler="threads"), out.compute(scheduler="synchronous"))
 

@@ -18,6 +18,7 @@ from xh2cm.data.folds import fold_labels
 from xh2cm.data.forcing import check
 from xh2cm.data.published import open_published
 from xh2cm.errors import Finding, FitError, H2CMError, H2CMWarning, InputError, StoreError
+from xh2cm.targets import Target
 
 if TYPE_CHECKING:
     from xh2cm.fit import Fit, load_fit
@@ -41,6 +42,7 @@ __all__ = [
     "Processes",
     "SpinUp",
     "StoreError",
+    "Target",
     "check",
     "fold_labels",
     "load_fit",

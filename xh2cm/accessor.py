@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xh2cm.loop.lanes import Loop
     from xh2cm.model import Net, SpinUp
     from xh2cm.physics import Processes
+    from xh2cm.targets import Target
 
 __all__ = ["H2CMAccessor"]
 
@@ -54,7 +55,7 @@ class H2CMAccessor:
         *,
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
-        targets: Sequence[str] | None = None,
+        targets: Sequence[str | Target] | None = None,
         static: Sequence[str] | None = None,
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
@@ -70,7 +71,7 @@ class H2CMAccessor:
         device: str | torch.device | None = None,
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
-        targets: Sequence[str] | None = None,
+        targets: Sequence[str | Target] | None = None,
         static: Sequence[str] | None = None,
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
@@ -111,7 +112,7 @@ class H2CMAccessor:
         groups: str | xr.DataArray | None = None,
         test: float | None = None,
         only: Sequence[int] | None = None,
-        targets: Sequence[str] | Mapping[str, str] | None = None,
+        targets: Sequence[str | Target] | Mapping[str, str] | None = None,
         weights: Mapping[str, float] | None = None,
         epochs: int = 5000,
         patience: int | None = 10,
@@ -143,8 +144,9 @@ class H2CMAccessor:
             How cells (or years) are dealt to the folds; see `folds`.
         only : sequence of int, optional
             Train these folds only.
-        targets : sequence of str or mapping of str to str, optional
-            Which targets, and how to compare them: ``{"GPP": "daily"}``. All, as published, if not given.
+        targets : sequence of str or Target, or mapping of str to str, optional
+            Which targets, and how to compare them: ``{"GPP": "daily"}``, or rows of one's own. All, as published, if
+            not given.
         weights : mapping of str to float, optional
             Weights of the targets in the total loss.
         epochs, patience, batch_size, learning_rate, window, seed

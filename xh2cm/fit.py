@@ -8,10 +8,11 @@ import difflib
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -29,8 +30,9 @@ from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop
 from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
-from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Comparison, Target
+from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
+from xh2cm.targets import TARGET_TABLE, Comparison, Target
 from xh2cm.train import Training, label_tensor, normalisation, train
 from xh2cm.variables import TARGETS
 
@@ -102,7 +104,8 @@ class Fit:
             lines.append(
                 f"  epochs       {loss.sizes['epoch']}, skipped steps {int(self.losses['skipped_steps'].sum())}"
             )
-            lines.append(f"  targets      {', '.join(str(t) for t in loss['target'].values if t in TARGETS)}")
+            others = {"total", *self.model.parameters}
+            lines.append(f"  targets      {', '.join(t for t in loss['target'].values.tolist() if t not in others)}")
             for split in ("training", "validation"):
                 if split == "training" or bool(finite.any()):
                     value = total.sel(split=split)
@@ -191,22 +194,22 @@ def described(process: Any) -> dict[str, Any]:
 
 
 def chosen_targets(
-    found: Sequence[str],
-    targets: Sequence[str] | Mapping[str, str] | None,
+    found: Mapping[str, str],
+    targets: Sequence[str | Target] | Mapping[str, str] | None,
     weights: Mapping[str, float] | None,
-    steps: Mapping[str, str],
+    outputs: Collection[str],
 ) -> tuple[Target, ...]:
-    """Rows of the target table to train on.
+    """Rows of the target table to train on, filled in with what the user says of them.
 
     Parameters
     ----------
-    found : sequence of str
-        What the dataset holds.
-    targets : sequence of str, mapping of str to str, or None
-        Names, or names with how to compare; all that were found if None.
+    found : mapping of str to str
+        What the dataset holds, and whether it is ``"daily"``, ``"monthly"`` or ``"static"``.
+    targets : sequence of str or Target, mapping of str to str, or None
+        Names, rows, or names with how to compare; all that were found if None.
     weights : mapping of str to float, optional
-    steps : mapping of str to str
-        ``"daily"``, ``"monthly"`` or ``"static"`` for each that was found.
+    outputs : collection of str
+        Fields that the model can record.
 
     Returns
     -------
@@ -215,27 +218,24 @@ def chosen_targets(
     Raises
     ------
     InputError
-        If one is not there, or cannot be compared that way.
+        If one is not there, cannot be compared that way, or speaks of what the model does not compute.
     """
     table = {t.name: t for t in TARGET_TABLE}
-    asked = list(found) if targets is None else list(targets)
+    names = {alias.lower(): key for key, var in TARGETS.items() for alias in (key, *var.aliases)}
     how = dict(targets) if isinstance(targets, Mapping) else {}
-    findings = []
-    for name in asked:
-        if name not in found:
-            near = difflib.get_close_matches(name, found, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"this dataset holds {', '.join(found) or 'no target'}"
-            findings.append(Finding(f"target {name}", "is not in the dataset", hint))
-        elif name in how and how[name] not in COMPARISONS:
-            findings.append(
-                Finding(
-                    f"target {name}", f"cannot be compared as {how[name]!r}", f"use one of {', '.join(COMPARISONS)}"
-                )
-            )
-        elif how.get(name) == "daily" and steps[name] != "daily":
-            findings.append(
-                Finding(f"target {name}", f"is {steps[name]} and cannot be compared daily", 'compare it "monthly"')
-            )
+    asked: dict[str, Target] = {}
+    for one in found if targets is None else targets:
+        row = one if isinstance(one, Target) else Target(one, compare=cast(Comparison, how.get(one, "")))
+        name = row.name if row.name in found else names.get(row.name.lower(), row.name)
+        base = table.get(name, Target(name))
+        if row.fields and row.fields != base.fields:  # another quantity is compared in another way
+            base = Target(name, row.fields)
+        compare = row.compare or base.compare or found.get(name, "daily")
+        weight = (weights or {}).get(name, row.weight)
+        asked[name] = dataclasses.replace(
+            row, name=name, fields=row.fields or base.fields, compare=cast(Comparison, compare), weight=weight
+        )
+    findings = [finding for row in asked.values() for finding in row_findings(row, found, outputs)]
     findings += [
         Finding(
             f"weight of {name}", "there is no such target among those trained on", f"weigh one of {', '.join(asked)}"
@@ -247,13 +247,38 @@ def chosen_targets(
         findings.append(Finding("targets", "the dataset holds none", f"add at least one of {', '.join(table)}"))
     if findings:
         raise InputError(findings)
-    return tuple(
-        dataclasses.replace(
-            row, compare=cast(Comparison, how.get(name, row.compare)), weight=(weights or {}).get(name, 1.0)
-        )
-        for name, row in table.items()
-        if name in asked
-    )
+    order = [*(name for name in table if name in asked), *(name for name in asked if name not in table)]
+    return tuple(asked[name] for name in order)
+
+
+def row_findings(row: Target, found: Mapping[str, str], outputs: Collection[str]) -> Iterator[Finding]:
+    """Say why a target cannot be trained on."""
+    name, step = f"target {row.name}", found.get(row.name)
+    ways = {*COMPARISONS, "interannual"} if step != "static" else {"static", "ratio"}
+    if step is None:
+        near = difflib.get_close_matches(row.name, found, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"this dataset holds {', '.join(found) or 'no target'}"
+        yield Finding(name, "is not in the dataset", hint)
+        return
+    if row.compare not in {*COMPARISONS, "static", "ratio", "interannual"}:
+        yield Finding(name, f"cannot be compared as {row.compare!r}", f"use one of {', '.join(sorted(ways))}")
+    elif row.compare not in ways or (row.compare == "daily" and step != "daily"):
+        ways -= {"daily"} if step != "daily" else set()
+        remedy = f"compare it as one of {', '.join(sorted(ways))}"
+        yield Finding(name, f"is {step} and cannot be compared {row.compare}", remedy)
+    for field in row.fields:
+        if field not in outputs:
+            near = difflib.get_close_matches(field, outputs, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(outputs)}"
+            yield Finding(name, f"the model does not compute {field!r}", hint)
+    many = len(row.fields) != (2 if row.compare == "ratio" else 1)
+    if many and (row.mapping is None or row.compare == "ratio"):
+        problem = f"has {len(row.fields)} fields and is compared as {row.compare}"
+        yield Finding(name, problem, "give one field, a mapping that makes one of them, or two for a ratio")
+    if not (math.isfinite(row.weight) and row.weight >= 0):
+        yield Finding(name, f"has the weight {row.weight}", "give a finite number that is not negative")
+    if row.quality and row.compare in ("interannual", "ratio"):
+        yield Finding(name, f"is compared as {row.compare}, which knows no quality", "leave quality out")
 
 
 def fit_dataset(
@@ -265,7 +290,7 @@ def fit_dataset(
     groups: str | xr.DataArray | None = None,
     test: float | None = None,
     only: Sequence[int] | None = None,
-    targets: Sequence[str] | Mapping[str, str] | None = None,
+    targets: Sequence[str | Target] | Mapping[str, str] | None = None,
     weights: Mapping[str, float] | None = None,
     processes: Processes | None = None,
     networks: Sequence[Net] = PUBLISHED_NETWORKS,
@@ -286,7 +311,7 @@ def fit_dataset(
         As for `fold_labels`.
     only : sequence of int, optional
         Train these folds only.
-    targets : sequence of str or mapping of str to str, optional
+    targets : sequence of str or Target, or mapping of str to str, optional
         Which targets, and how to compare them (``{"GPP": "daily"}``); all in the dataset, as published, if not given.
     weights : mapping of str to float, optional
         Weights of the targets in the total loss, 1 if not given.
@@ -313,14 +338,15 @@ def fit_dataset(
     training = training or Training()
     where = to_device(device)
     labels = fold_labels(dataset, folds, scheme=scheme, size=size, groups=groups, test=test, seed=1).compute()
-    cells = to_tensors(dataset, where)
-    rows = chosen_targets(list(cells.targets), targets, weights, {name: o.step for name, o in cells.targets.items()})
+    own = [t.name for t in targets or () if isinstance(t, Target)]
+    cells = to_tensors(dataset, where, tuple(dict.fromkeys((*TARGETS, *own))))
+    model = HybridModel(len(cells.features), processes or Processes(), tuple(networks), width)
+    rows = chosen_targets({n: o.step for n, o in cells.targets.items()}, targets, weights, model.outputs)
     label = label_tensor(labels, cells)
     known = [k for k in label.unique().tolist() if k >= 0]
     if missing := [k for k in only or [] if k not in known]:
         raise InputError([Finding(f"fold {k}", "there is no such fold", f"choose from {known}") for k in missing])
     chosen = list(only) if only is not None else known
-    model = HybridModel(len(cells.features), processes or Processes(), tuple(networks), width)
     scales = normalisation(cells, label, chosen, rows, normalise)
     done = train(cells, label, chosen, model, rows, scales, training, progress=progress, loop=loop)
     provenance = {
@@ -332,7 +358,7 @@ def fit_dataset(
         "cells": f"{len(cells.forcing)} of {cells.mask.size}",
         "normalise": normalise,
         "training": dataclasses.asdict(training),
-        "targets": [dataclasses.asdict(t) for t in rows],
+        "targets": [t.described for t in rows],
     }
     return Fit(done.weights, model, scales.scaling, cells.features, labels, done.losses, training.spinup, provenance)
 

@@ -11,22 +11,26 @@ import dataclasses
 import logging
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+import scipy.sparse.csgraph
 import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from xh2cm.data.cells import Cells
-from xh2cm.errors import Finding, InputError
+from xh2cm.data.cells import Cells, Observed, place
+from xh2cm.errors import Finding, H2CMWarning, InputError
 from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model.hybrid import HybridModel, Scaling, SpinUp
-from xh2cm.model.loss import PRIORS, Compared, Prior, Target, Truth, losses
+from xh2cm.model.loss import Compared, Gauges, Truth, losses
 from xh2cm.model.optimiser import AdamW
-from xh2cm.variables import FORCING
+from xh2cm.model.watch import first_failure
+from xh2cm.targets import PRIORS, Prior, Target
+from xh2cm.variables import FORCING, OUTPUTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,6 +102,36 @@ class Normalisation(NamedTuple):
     targets: dict[str, Tensor]  # (fold,) standard deviation
 
 
+class Drawn(NamedTuple):
+    """Samples a fold may see, block by block: what stands in one block is walked in one step."""
+
+    cell: Tensor  # (sample,)
+    start: Tensor  # (sample,) first day
+    block: Tensor  # (sample,) 0, 1, ...
+
+    def shuffled(self, dice: torch.Generator) -> Drawn:
+        """The same with the blocks in another order."""
+        number = int(self.block[-1]) + 1
+        rank = torch.empty(number, dtype=torch.long)
+        rank[torch.randperm(number, generator=dice)] = torch.arange(number)
+        order = rank[self.block].argsort(stable=True)
+        return Drawn(*(x[order] for x in self))
+
+    def steps(self, size: int) -> list[Drawn]:
+        """Cut into steps of at most so many samples, but never through a block."""
+        _, counts = torch.unique_consecutive(self.block, return_counts=True)
+        if len(counts) == len(self.block):
+            ends = [*range(size, len(counts), size)]
+        else:
+            ends, filled, at = [], 0, 0
+            for count in counts.tolist():
+                if filled and filled + count > size:
+                    ends.append(at)
+                    filled = 0
+                filled, at = filled + count, at + count
+        return [Drawn(*x) for x in zip(*(x.tensor_split(ends) for x in self), strict=True)] if len(self.cell) else []
+
+
 class Batch(NamedTuple):
     """Samples of some folds; folds with fewer samples are filled up with samples that do not count."""
 
@@ -144,9 +178,8 @@ def moments(values: Tensor, label: Tensor, folds: Sequence[int]) -> tuple[Tensor
             finite = chosen.isfinite()
             whole = torch.where(finite, chosen, 0.0).double()
             parts[one] = torch.stack([finite.sum((0, 1)).double(), whole.sum((0, 1)), whole.square().sum((0, 1))])
-    total = torch.stack(
-        [sum((p for one, p in parts.items() if one != k), torch.zeros_like(next(iter(parts.values())))) for k in folds]
-    )
+    nothing = torch.zeros(3, values.shape[2], dtype=torch.float64, device=values.device)
+    total = torch.stack([sum((p for one, p in parts.items() if one != k), nothing) for k in folds])
     count = total[:, 0].clamp(min=1)
     mean = total[:, 1] / count
     std = (total[:, 2] / count - mean.square()).clamp(min=0).sqrt()
@@ -180,7 +213,8 @@ def normalisation(
     InputError
         If attributes are asked for that are not there.
     """
-    names = [*FORCING, *(["static"] if cells.features else []), *(t.name for t in targets)]
+    observed = [t.name for t in targets if t.compare != "standardised"]
+    names = [*FORCING, *(["static"] if cells.features else []), *observed]
     if source == "stored":
         if missing := [name for name in names if name not in cells.scales]:
             remedy = 'write them, or give normalise="training"'
@@ -195,7 +229,9 @@ def normalisation(
         mean, std = (torch.cat(x, 1) for x in zip(*forcing, strict=True))
         empty = cells.static.new_zeros(len(folds), 0)
         static = stored("static") if cells.features else (empty, empty)
-        return Normalisation(Scaling(mean, std, *static), {t.name: stored(t.name)[1][:, 0] for t in targets})
+        one = torch.ones(len(folds), device=cells.forcing.device)
+        own = {t.name: one if t.compare == "standardised" else stored(t.name)[1][:, 0] for t in targets}
+        return Normalisation(Scaling(mean, std, *static), own)
     if source != "training":
         raise InputError([Finding("normalise", f"{source!r} is unknown", 'give "training" or "stored"')])
     features = cells.static.unsqueeze(1)
@@ -212,8 +248,55 @@ def normalisation(
             if seen.step == "monthly"
             else whole
         )
-        stds[target.name] = moments(seen.values.unsqueeze(2), of_cell, folds)[1][:, 0]
+        if seen.shares is not None:
+            of_cell = gauge_label(of_cell, seen.shares)
+        std = moments(seen.values.unsqueeze(2), of_cell, folds)[1][:, 0]
+        stds[target.name] = torch.ones_like(std) if target.compare == "standardised" else std
     return Normalisation(scaling, stds)
+
+
+def split_gauges(cells: Cells, label: Tensor, targets: Sequence[Target]) -> list[Finding]:
+    """Count the gauges that no fold can learn from or be tested by, for their cells are of several folds.
+
+    Parameters
+    ----------
+    cells : Cells
+    label : Tensor, (cell, 1) or (cell, time)
+    targets : sequence of Target
+
+    Returns
+    -------
+    list of Finding
+        For the targets of which no gauge is left; where some are, a warning is given.
+
+    Warns
+    -----
+    H2CMWarning
+    """
+    findings = []
+    remedy = 'deal folds by catchment, such as fit(groups="catchment")'
+    for target in targets:
+        shares = cells.targets[target.name].shares
+        if shares is not None:
+            there = shares.sum(1) > 0
+            lost = there & (gauge_label(label, shares) < 0).all(1)
+            problem = f"{int(lost.sum())} of {int(there.sum())} gauges have cells of several folds and count in none"
+            if torch.equal(lost, there):
+                findings.append(Finding(f"target {target.name}", problem, remedy))
+            elif lost.any():
+                warnings.warn(f"target {target.name}: {problem}: {remedy}", H2CMWarning, stacklevel=2)
+    return findings
+
+
+def gauge_label(label: Tensor, shares: Tensor) -> Tensor:
+    """Labels of gauges from those of cells (cell, n): -1 where the cells of a gauge belong to several folds."""
+    found = torch.full((len(shares), label.shape[1]), -1, dtype=label.dtype, device=label.device)
+    for gauge, share in enumerate(shares):
+        of_cells = label[share > 0]
+        if len(of_cells):
+            one = of_cells.amin(0)
+            found[gauge] = torch.where(one == of_cells.amax(0), one, -1)
+    return found
 
 
 def first_of_month(label: Tensor, cells: Cells) -> Tensor:
@@ -254,8 +337,19 @@ class Samples:
         """Where a label lets a fold look."""
         return (label >= 0) & (label != fold) if split == "training" else label == fold
 
-    def of(self, fold: int, split: Split) -> tuple[Tensor, Tensor]:
-        """Cells and first days of the samples a fold may see.
+    @cached_property
+    def group(self) -> Tensor:
+        """Which cells must be walked together, as (cell,) numbers: those whose mean a gauge shows."""
+        shown = [seen.shares.cpu() > 0 for t in self.targets if (seen := self.cells.targets[t.name]).shares is not None]
+        number = len(self.cells.forcing)
+        if not shown:
+            return torch.arange(number)
+        gauges = np.concatenate([x.numpy() for x in shown])
+        links = scipy.sparse.csr_array(gauges.T.astype(np.int32) @ gauges.astype(np.int32))
+        return torch.from_numpy(scipy.sparse.csgraph.connected_components(links, directed=False)[1].astype(np.int64))
+
+    def of(self, fold: int, split: Split) -> Drawn:
+        """The samples a fold may see.
 
         Windows (not whole records) without a single observation are left out: they would only take time.
         """
@@ -268,8 +362,11 @@ class Samples:
             if self.training.window is not None:
                 chosen &= self.observed(days, mine)
             pairs.append(torch.stack([chosen.nonzero().squeeze(1), torch.full((int(chosen.sum()),), start)]))
-        both = torch.cat(pairs, 1)
-        return both[0], both[1]
+        cell, start = torch.cat(pairs, 1)
+        together = self.group[cell] + start * (int(self.group.max()) + 1)
+        block = torch.unique(together, return_inverse=True)[1]
+        order = block.argsort(stable=True)
+        return Drawn(cell[order], start[order], block[order])
 
     def observed(self, days: slice, mine: Tensor) -> Tensor:
         """Cells with any observation in some days that may be looked at."""
@@ -278,6 +375,8 @@ class Samples:
         for target in self.targets:
             seen = self.cells.targets[target.name]
             finite = seen.values.isfinite().cpu()
+            if seen.shares is not None:  # what a gauge shows is seen in each of its cells
+                finite = ((seen.shares.cpu() > 0).T.float() @ finite.float()) > 0
             if seen.step == "static":
                 found |= finite[:, 0]
             else:
@@ -302,42 +401,87 @@ class Samples:
 
     def truth(self, batch: Batch, split: Split, stds: dict[str, Tensor]) -> tuple[dict[str, Truth], Compared]:
         """What was observed, and which of it counts."""
-        calendar, at, days = self.cells.calendar, batch.cell.unsqueeze(-1), self.window(batch.start, self.length)
-        first = calendar.month[batch.start].unsqueeze(-1)
-        month = first + torch.arange(self.months, device=first.device)
-        inside, month = month < len(calendar.days), month.clamp(max=len(calendar.days) - 1)
-        label = self.label[at, days] if self.label.shape[1] > 1 else self.label[batch.cell].expand(-1, -1, self.length)
-        compared = Compared(
+        label = self.label[batch.cell]  # (fold, sample, 1 or time)
+        if label.shape[2] > 1:
+            label = label.gather(2, self.window(batch.start, self.length))
+        allowed = self.allowed(label, batch.folds[:, None, None], split).expand(-1, -1, self.length)
+        compared = self.compared(batch, self.cells.area[batch.cell], allowed)
+        truths = {}
+        for target in self.targets:
+            seen, gauges = self.cells.targets[target.name], None
+            shown = batch
+            if seen.shares is not None:
+                shown, gauges = self.gauges(batch, seen.shares, compared)
+            truths[target.name] = self.laid(seen, shown, stds[target.name])._replace(gauges=gauges)
+        return truths, compared
+
+    def months_of(self, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Months that windows touch, (fold, sample, month), and which of them the calendar still holds."""
+        last = len(self.cells.calendar.days) - 1
+        month = self.cells.calendar.month[start].unsqueeze(-1) + torch.arange(self.months, device=start.device)
+        return month.clamp(max=last), month <= last
+
+    def compared(self, batch: Batch, area: Tensor, allowed: Tensor) -> Compared:
+        """The samples of a batch as the losses want them."""
+        calendar = self.cells.calendar
+        month, inside = self.months_of(batch.start)
+        days = self.window(batch.start, self.length)
+        return Compared(
             counts=batch.counts,
-            area=self.cells.area[batch.cell],
-            allowed=self.allowed(label, batch.folds[:, None, None], split),
-            month=calendar.month[days] - first,
+            area=area,
+            allowed=allowed,
+            month=calendar.month[days] - month[..., :1],
             month_days=torch.where(inside, calendar.days[month], 0),
             of_year=calendar.of_year[month],
         )
-        truths = {}
-        for target in self.targets:
-            seen = self.cells.targets[target.name]
-            if seen.step == "monthly":
-                values, axis = torch.where(inside, seen.values[at, month], torch.nan), seen.axis[month] & inside
-            elif seen.step == "daily":
-                values, axis = seen.values[at, days], seen.axis[days]
-            else:
-                values, axis = seen.values[batch.cell], seen.axis.expand(*batch.cell.shape, 1)
-            truths[target.name] = Truth(values, axis, seen.step, stds[target.name])
-        return truths, compared
+
+    def laid(self, seen: Observed, batch: Batch, std: Tensor) -> Truth:
+        """A target in the windows of a batch, whose ``cell`` is its row."""
+        at, days = batch.cell.unsqueeze(-1), self.window(batch.start, self.length)
+        month, inside = self.months_of(batch.start)
+        if seen.step == "monthly":
+            values, axis = torch.where(inside, seen.values[at, month], torch.nan), seen.axis[month] & inside
+        elif seen.step == "daily":
+            values, axis = seen.values[at, days], seen.axis[days]
+        else:
+            values, axis = seen.values[batch.cell], seen.axis.expand(*batch.cell.shape, 1)
+        quality = seen.quality
+        if quality is not None:
+            quality = quality[at, {"monthly": month, "daily": days}.get(seen.step, torch.zeros_like(at))]
+        return Truth(values, axis, seen.step, std, quality)
+
+    def gauges(self, batch: Batch, shares: Tensor, compared: Compared) -> tuple[Batch, Gauges]:
+        """The gauges all of whose cells a batch holds, as a batch of their own, and their shares of its samples."""
+        shown = []  # of each fold: gauge, first day, shares (sample,)
+        for cell, start, counts in zip(batch.cell, batch.start, batch.counts, strict=True):
+            rows = []
+            for first in start[counts].unique().tolist():
+                share = shares[:, cell] * (counts & (start == first))
+                whole = (share.sum(1) > 1 - 1e-3).nonzero().squeeze(1)
+                rows.append((whole, torch.full_like(whole, first), share[whole]))
+            shown.append([torch.cat(x) for x in zip(*rows, strict=True)])
+        most = max(len(gauge) for gauge, _, _ in shown)
+        padded = torch.nn.utils.rnn.pad_sequence
+        gauge, start, share = (padded([x[i] for x in shown], batch_first=True) for i in range(3))
+        counts = torch.stack([torch.arange(most, device=gauge.device) < len(x[0]) for x in shown])
+        alike = Batch(batch.folds, gauge, start, counts)
+        theirs = (share > 0).float()
+        hidden = torch.bmm(theirs, (~compared.allowed).float()) > 0  # a gauge shows nothing where one cell is hidden
+        area = torch.bmm(theirs.double(), compared.area.unsqueeze(2).double()).squeeze(2)
+        return alike, Gauges(share, self.compared(alike, area, ~hidden))
 
 
-def batches(drawn: dict[int, tuple[Tensor, Tensor]], size: int, device: torch.device) -> Iterator[Batch]:
+def batches(drawn: dict[int, Drawn], size: int, device: torch.device) -> Iterator[Batch]:
     """Cut the samples of several folds into common batches; a fold that has run out is left out of the rest."""
-    for at in range(0, max((len(cell) for cell, _ in drawn.values()), default=0), size):
-        part = {
-            k: (cell[at : at + size], start[at : at + size]) for k, (cell, start) in drawn.items() if len(cell) > at
-        }
-        most = max(len(cell) for cell, _ in part.values())
-        filled = [[torch.nn.functional.pad(x, (0, most - len(x))) for x in pair] for pair in part.values()]
-        counts = torch.stack([torch.arange(most) < len(cell) for cell, _ in part.values()])
-        cell, start = (torch.stack(x).to(device) for x in zip(*filled, strict=True))
+    steps = {k: one.steps(size) for k, one in drawn.items()}
+    for at in range(max(map(len, steps.values()), default=0)):
+        part = {k: pieces[at] for k, pieces in steps.items() if len(pieces) > at}
+        most = max(len(one.cell) for one in part.values())
+        cell, start = (
+            torch.stack([torch.nn.functional.pad(x, (0, most - len(x))) for x in of_folds]).to(device)
+            for of_folds in list(zip(*part.values(), strict=True))[:2]
+        )
+        counts = torch.stack([torch.arange(most) < len(one.cell) for one in part.values()])
         yield Batch(torch.tensor(list(part), device=device), cell, start, counts.to(device))
 
 
@@ -398,7 +542,7 @@ def train(
     findings = [
         Finding(f"fold {k}", "has no sample to train on", "give fewer folds, or labels that leave it some")
         for k in folds
-        if not len(seen[k][0])
+        if not len(seen[k].cell)
     ]
     if training.patience is not None:
         findings += [
@@ -408,12 +552,13 @@ def train(
                 "give patience=None, or labels that hold some out",
             )
             for k in folds
-            if not len(held[k][0])
+            if not len(held[k].cell)
         ]
+    findings += split_gauges(cells, label, targets)
     if findings:
         raise InputError(findings)
 
-    drawn = sum(len(cell) for cell, _ in (*seen.values(), *held.values()))
+    drawn = sum(len(one.cell) for one in (*seen.values(), *held.values()))
     loop = paying(loop, 2 * drawn * samples.length * min(training.epochs, SURE_EPOCHS))  # spin-up and window
     row = {k: i for i, k in enumerate(folds)}
     dice = {k: torch.Generator().manual_seed(training.seed * 1_000_003 + k) for k in folds}
@@ -425,6 +570,17 @@ def train(
     )
     history: list[dict[Split, dict[str, list[float]]]] = []
     alive = list(folds)
+
+    reasons: dict[int, Finding] = {}
+
+    def look(batch: Batch, loss: dict[str, Tensor], gradient: Tensor, whole: Tensor) -> None:
+        """Find out, once a fold, why a step was skipped."""
+        for at, k in enumerate(batch.folds.tolist()):
+            if not whole[at] and k not in reasons:
+                one, rows = Batch(*(x[at : at + 1] for x in batch)), slice(row[k], row[k] + 1)
+                scaling = Scaling(*(x[rows] for x in scales.scaling))
+                found = process_failure(samples, one, model, state.weights[rows], scaling)
+                reasons[k] = found or Finding(f"fold {k}", unfinished(model, loss, gradient, at), "look at the data")
 
     def evaluate(weights: Tensor, batch: Batch, split: Split) -> dict[str, Tensor]:
         rows = torch.tensor([row[k] for k in batch.folds.tolist()], device=device)
@@ -451,11 +607,8 @@ def train(
     began = time.monotonic()
     bar = tqdm(total=training.epochs, disable=not progress, unit="epoch", desc="training")
     for epoch in range(training.epochs):
-        orders = {k: torch.randperm(len(seen[k][0]), generator=dice[k]) for k in alive}
         walked = []
-        for batch in batches(
-            {k: (seen[k][0][o], seen[k][1][o]) for k, o in orders.items()}, training.batch_size, device
-        ):
+        for batch in batches({k: seen[k].shuffled(dice[k]) for k in alive}, training.batch_size, device):
             rows = torch.tensor([row[k] for k in batch.folds.tolist()], device=device)
             weights = state.weights[rows].requires_grad_()
             loss = evaluate(weights, batch, "training")
@@ -468,9 +621,14 @@ def train(
             full[rows] = gradient.clamp(-training.clip, training.clip)
             state.step(full, training.rate(epoch), takes)
             walked.append((batch, {name: value.detach() for name, value in loss.items()}))
+            if not whole.all():
+                look(batch, loss, gradient, whole)
+        lost = [k for k in reasons if epoch == 0 and skipped[row[k]] == len(seen[k].steps(training.batch_size))]
+        if broken := [reasons[k] for k in lost if reasons[k].variable != f"fold {k}"]:
+            raise InputError(dict.fromkeys(broken))
         with torch.no_grad():
             checked = []
-            for batch in batches({k: held[k] for k in alive if len(held[k][0])}, training.batch_size, device):
+            for batch in batches({k: held[k] for k in alive if len(held[k].cell)}, training.batch_size, device):
                 rows = torch.tensor([row[k] for k in batch.folds.tolist()], device=device)
                 checked.append((batch, evaluate(state.weights[rows], batch, "validation")))
         history.append({"training": epoch_losses(walked), "validation": epoch_losses(checked)})
@@ -494,7 +652,42 @@ def train(
         if not alive:
             break
     bar.close()
+    for k, reason in reasons.items():
+        count = f"fold {k}: {int(skipped[row[k]])} steps were skipped"
+        warnings.warn(f"{count}, the first because {reason.variable} {reason.problem}", H2CMWarning, stacklevel=2)
     return Trained(best, history_dataset(history, folds, skipped))
+
+
+def process_failure(
+    samples: Samples, batch: Batch, model: HybridModel, weights: Tensor, scaling: Scaling
+) -> Finding | None:
+    """Which process gave something that is no number in the samples of one fold, on which day and in which cell."""
+    inputs = samples.inputs(batch)
+    names = [name for name in model.outputs if model.outputs[name] in OUTPUTS.values()]
+    with torch.no_grad():
+        carry = model.spun_up(weights, inputs[0], inputs[2], scaling, samples.training.spinup)
+        _, outputs = model.run(weights, inputs[1], inputs[2], scaling, names, carry)
+    lost = torch.stack([~x[0].isfinite().all(-1) for x in outputs.values()]).any(0) & batch.counts[0]
+    if not lost.any():
+        return None
+    one = int(lost.nonzero()[0])
+    spin, forcing, static = (x[:, one : one + 1] for x in inputs)
+    failure = first_failure(model, weights, spin, forcing, static, scaling, samples.training.spinup)
+    cells, start = samples.cells, int(batch.start[0, one])
+    if failure is None:
+        return None
+    first = start if not failure.spinning else max(start - spin.shape[2], 0)
+    where = place(cells.mask, int(cells.index[int(batch.cell[0, one])]))
+    return failure.finding(f"{cells.time.values[first + failure.day]!s:.10}", where)
+
+
+def unfinished(model: HybridModel, loss: dict[str, Tensor], gradient: Tensor, at: int) -> str:
+    """Say what of a step was not finite, though all fluxes were."""
+    names = [name for name, value in loss.items() if name != "total" and not value[at].isfinite()]
+    if names:
+        return f"finds the loss of {', '.join(names)} not finite"
+    by = [name for name, value in model.unpack(gradient[at : at + 1]).items() if not value.isfinite().all()]
+    return f"finds the gradient by {', '.join(by)} not finite: a process has a slope that is not, such as sqrt at 0"
 
 
 def history_dataset(

@@ -41,6 +41,7 @@ Quantity = Literal[
     "area",
     "length",
     "angle",
+    "any",
 ]
 """What a variable measures: decides which units and which conversions are allowed for it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,7 @@ from xh2cm.variables import FORCING, TARGETS
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Calendar", "Cells", "Observed", "time_dimension", "to_device", "to_tensors"]
+__all__ = ["Calendar", "Cells", "Observed", "place", "time_dimension", "to_device", "to_tensors"]
 
 
 class Calendar(NamedTuple):
@@ -31,12 +31,20 @@ class Calendar(NamedTuple):
 class Observed(NamedTuple):
     """A target on the time axis of the record: NaN where nothing was observed.
 
-    ``axis`` marks the days or months the target's own time axis holds, whether observed in a cell or not.
+    ``axis`` marks the days or months the target's own time axis holds, whether observed in a cell or not. What a gauge
+    shows has a row a gauge instead of a cell.
     """
 
     values: Tensor  # (cell, time), (cell, month) or (cell, 1)
     axis: Tensor  # (time,), (month,) or (1,)
     step: str  # "daily", "monthly" or "static"
+    quality: Tensor | None = None  # as `values`: what each weighs
+    shares: Tensor | None = None  # (gauge, cell): the mean of which cells a gauge shows
+
+    def to(self, device: torch.device) -> Observed:
+        """The same on a device."""
+        quality, shares = (None if x is None else x.to(device) for x in (self.quality, self.shares))
+        return Observed(self.values.to(device), self.axis.to(device), self.step, quality, shares)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +151,32 @@ def to_device(device: str | torch.device | None) -> torch.device:
     return found
 
 
+def place(land: xr.DataArray, number: int) -> str:
+    """Say where a cell is.
+
+    Parameters
+    ----------
+    land : DataArray
+        On the land dimensions.
+    number : int
+        Of the cell among all, with the land dimensions flattened.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from xh2cm.data.cells import place
+    >>> place(xr.DataArray(np.ones((2, 3)), coords={"lat": [10.0, 20.0]}, dims=("lat", "x")), 4)
+    'lat 20.0, x 1'
+    """
+    at = dict(zip(land.dims, np.unravel_index(number, land.shape), strict=True))
+    named = (f"{dim} {land[dim].values[i] if dim in land.coords else i}" for dim, i in at.items())
+    return ", ".join(named) or "the cell"
+
+
 def time_dimension(array: xr.DataArray) -> Hashable | None:
     """The dimension of a variable that is time, by its coordinate."""
     for dim in array.dims:
@@ -171,7 +205,9 @@ def calendar_of(time: xr.DataArray) -> Calendar:
     )
 
 
-def to_tensors(dataset: xr.Dataset, device: str | torch.device | None = None) -> Cells:
+def to_tensors(
+    dataset: xr.Dataset, device: str | torch.device | None = None, targets: Sequence[str] = tuple(TARGETS)
+) -> Cells:
     """Bring a checked dataset to a device, every chunk read once.
 
     Parameters
@@ -180,6 +216,8 @@ def to_tensors(dataset: xr.Dataset, device: str | torch.device | None = None) ->
         As `check` gives it.
     device : str or torch.device, optional
         The best there is if not given.
+    targets : sequence of str
+        Those that are there are taken.
 
     Returns
     -------
@@ -213,7 +251,7 @@ def to_tensors(dataset: xr.Dataset, device: str | torch.device | None = None) ->
     static = torch.from_numpy(np.ascontiguousarray(cells_first(dataset["static"], "feature"), dtype=np.float32))
     area = torch.from_numpy(np.array(cells_first(dataset["area"]), dtype=np.float64))
     calendar = calendar_of(time)
-    observed = {name: observe(dataset[name], cells_first, time) for name in TARGETS if name in dataset}
+    observed = {name: observe(dataset, name, index, cells_first) for name in targets if name in dataset}
     scales = {
         name: (a.attrs["mean"], a.attrs["std"])
         for name, a in dataset.data_vars.items()
@@ -223,7 +261,7 @@ def to_tensors(dataset: xr.Dataset, device: str | torch.device | None = None) ->
         forcing=forcing.to(where),
         static=static.to(where),
         area=area.to(where),
-        targets={name: o._replace(values=o.values.to(where), axis=o.axis.to(where)) for name, o in observed.items()},
+        targets={name: o.to(where) for name, o in observed.items()},
         calendar=Calendar(*(x.to(where) for x in calendar)),
         mask=mask,
         time=time,
@@ -232,28 +270,44 @@ def to_tensors(dataset: xr.Dataset, device: str | torch.device | None = None) ->
     )
 
 
-def observe(array: xr.DataArray, cells_first: Any, time: xr.DataArray) -> Observed:
+def observe(dataset: xr.Dataset, name: str, index: np.ndarray, cells_first: Any) -> Observed:
     """Lay a target on the time axis of the record."""
-    dim = time_dimension(array)
+    array, time, land = dataset[name], dataset["time"], dataset["mask"].dims
+    quality, cells = (dataset.get(f"{name}_{what}") for what in ("quality", "cells"))
+    dim, shares = time_dimension(array), None
+    rows = cells_first
+    if cells is not None:
+        (gauge,) = (d for d in cells.dims if d not in land)
+        whole = cells.transpose(gauge, *land).values.reshape(cells.sizes[gauge], -1)[:, index]
+        shares = torch.from_numpy(np.ascontiguousarray(whole, dtype=np.float32))
+
+        def rows(array: xr.DataArray, *last: Hashable) -> np.ndarray:
+            return np.asarray(array.transpose(gauge, *last).data)
+
+    def numbers(array: xr.DataArray) -> np.ndarray:
+        return np.array(rows(array, *([dim] if dim else [])), dtype=np.float32)
+
+    values = numbers(array)
+    weights = None if quality is None else np.nan_to_num(numbers(quality))
     if dim is None:
-        return Observed(
-            torch.from_numpy(np.array(cells_first(array), dtype=np.float32))[:, None],
-            torch.ones(1, dtype=torch.bool),
-            "static",
-        )
-    values = np.asarray(cells_first(array, dim), dtype=np.float32)
+        seen = torch.from_numpy(values)[:, None]
+        weight = None if weights is None else torch.from_numpy(weights)[:, None]
+        return Observed(seen, torch.ones(1, dtype=torch.bool), "static", weight, shares)
     months = months_since(array[dim], time[0])
     daily = array.sizes[dim] > len(np.unique(months)) or dim == "time"
     if daily:
-        position = np.asarray(
-            (array[dim].dt.floor("D") - time[0].dt.floor("D")).values / np.timedelta64(1, "D"), dtype=np.int64
-        )
-        length = time.size
+        since = (array[dim].dt.floor("D") - time[0].dt.floor("D")).values / np.timedelta64(1, "D")
+        position, length = np.asarray(since, dtype=np.int64), time.size
     else:
         position, length = months, int(months_since(time[-1:], time[0])[0]) + 1
     inside = (position >= 0) & (position < length)
-    laid = np.full((len(values), length), np.nan, np.float32)
-    laid[:, position[inside]] = values[:, inside]
+
+    def laid(numbers: np.ndarray, nothing: float) -> Tensor:
+        full = np.full((len(numbers), length), nothing, np.float32)
+        full[:, position[inside]] = numbers[:, inside]
+        return torch.from_numpy(full)
+
     axis = np.zeros(length, bool)
     axis[position[inside]] = True
-    return Observed(torch.from_numpy(laid), torch.from_numpy(axis), "daily" if daily else "monthly")
+    weight = None if weights is None else laid(weights, 0.0)
+    return Observed(laid(values, np.nan), torch.from_numpy(axis), "daily" if daily else "monthly", weight, shares)

@@ -23,6 +23,8 @@ from xh2cm.data.reading import (
     read_forcing,
     read_mask,
     read_targets,
+    whole_gauges,
+    with_targets,
     with_time,
 )
 from xh2cm.data.report import Report, Role, Row
@@ -41,6 +43,7 @@ from xh2cm.data.survey import (
 )
 from xh2cm.data.times import label
 from xh2cm.errors import Finding, InputError
+from xh2cm.targets import Target
 from xh2cm.variables import STATIC
 
 __all__ = ["check"]
@@ -51,7 +54,7 @@ def check(
     *,
     names: Mapping[str, str | float] | None = None,
     units: Mapping[str, str] | None = None,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str | Target] | None = None,
     static: Sequence[str] | None = None,
     mask: str | xr.DataArray | None = None,
     missing: Literal["drop", "raise"] = "drop",
@@ -68,7 +71,7 @@ def check(
         standard name.
     units : mapping, optional
         Units by name in ``ds``, ``{"precip": "mm day-1"}``, before what the attributes say.
-    targets : sequence of str, optional
+    targets : sequence of str or Target, optional
         What to train on, each of which must be there and usable. By default whatever is.
     static : sequence of str, optional
         Static features by name in ``ds``. By default every number on the land axes that has no role of its own;
@@ -126,24 +129,28 @@ def check(
         raise InputError([Finding(dim, "has length 0", "give data along it: the selection is empty") for dim in empty])
     matches = find_variables(ds, names, units, findings)
     ds = with_time(ds, matches, findings)
-    source = Input(ds, matches, units, land_axes(ds, matches))
-    forcing, sources = read_forcing(source, findings)
     wanted, asked = asked_targets(targets, names, findings)
+    source = with_targets(Input(ds, matches, units, land_axes(ds, matches)), wanted)
+    forcing, sources = read_forcing(source, findings)
+    observed, quality, shares = read_targets(source, wanted, asked, findings, notes)
     found = Found(
         forcing=forcing,
         sources=sources,
-        targets=read_targets(source, wanted, asked, findings, notes),
-        features=read_features(source, static, findings, notes),
+        targets=observed,
+        features=read_features(source, static, wanted, findings, notes),
+        quality=quality,
+        shares=shares,
         mask=read_mask(source, mask, findings),
         area=read_area(source, findings),
     )
     facts = survey(found, source)
-    impossible = range_findings(found, facts)
+    impossible = range_findings(found, facts, source)
     found = without_rounding(found, facts, notes)
     found = with_values(found, facts, source, asked, findings, notes)
     outside, reasons = outside_land(found, facts, source), reasons_to_drop(found, facts, source)
     usable = np.asarray(~outside & ~np.any([np.zeros(source.shape, dtype=bool), *reasons.values()], axis=0))
     dropped = {reason: int((lost & ~outside).sum()) for reason, lost in reasons.items()}
+    found = whole_gauges(found, usable, findings, notes)
     impossible += empty_findings(found, facts, source, outside)
     findings += impossible
     if not usable.any() and not impossible:  # else these are why
@@ -172,6 +179,8 @@ def _canonical(found: Found, facts: Facts, source: Input, usable: np.ndarray) ->
     ds, land = source.dataset, source.land
     arrays = {**found.forcing, **found.targets}
     data: dict[Hashable, xr.Variable] = {key: array.variable for key, array in arrays.items()}
+    data |= {f"{key}_quality": array.variable for key, array in found.quality.items() if key in found.targets}
+    data |= {f"{key}_cells": array.variable for key, array in found.shares.items() if key in found.targets}
     data["mask"] = xr.Variable(land, usable, STATIC["mask"].attrs)
     regular = grid_area(source)
     area = np.ones(source.shape) if regular is None else regular.values

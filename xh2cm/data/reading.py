@@ -16,7 +16,8 @@ from xh2cm.data.match import KNOWN, Match, closest
 from xh2cm.data.times import daily_findings, datetime_dimensions, label, month_numbers, record_findings
 from xh2cm.data.units import conversion, to_canonical
 from xh2cm.errors import Finding, InputError
-from xh2cm.variables import FORCING, SOURCES, STATIC, TARGETS
+from xh2cm.targets import Target
+from xh2cm.variables import FORCING, SOURCES, STATIC, TARGETS, Var
 
 __all__ = [
     "Found",
@@ -31,6 +32,8 @@ __all__ = [
     "read_forcing",
     "read_mask",
     "read_targets",
+    "whole_gauges",
+    "with_targets",
     "with_time",
     "within_forcing",
 ]
@@ -38,6 +41,7 @@ __all__ = [
 EARTH_RADIUS = 6_371_007.2  # m, of the sphere with the earth's surface
 FEATURE_AXES = ("feature", "features", "variable", "predictor", "band")
 PLACES = ("latitude", "longitude")
+RESERVED = {*FORCING, *STATIC, "static", "feature", "time"}  # names in the canonical dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +57,15 @@ class Input:
         Units the user states, by name in the dataset.
     land : tuple of dimensions
         Land axes.
+    known : mapping of str to Var
+        What each variable is, the user's own targets among them.
     """
 
     dataset: xr.Dataset
     matches: Mapping[str, list[Match]]
     units: Mapping[str, str]
     land: tuple[Hashable, ...]
+    known: Mapping[str, Var] = dataclasses.field(default_factory=lambda: KNOWN)
 
     @property
     def days(self) -> int:
@@ -70,6 +77,11 @@ class Input:
         """Length of the land axes."""
         return tuple(int(self.dataset.sizes[dim]) for dim in self.land)
 
+    def time_axes(self, array: xr.DataArray) -> list[Hashable]:
+        """The dimensions of a variable that are time."""
+        times = datetime_dimensions(self.dataset)
+        return [dim for dim in array.dims if dim in times]
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -79,6 +91,10 @@ class Found:
     ----------
     forcing, sources, targets, features : mapping of str to DataArray
         Sources are what absent forcing was derived from.
+    quality : mapping of str to DataArray
+        What each observation of a target weighs.
+    shares : mapping of str to DataArray
+        The mean of which cells a target's gauges show.
     mask, area : DataArray, optional
         Given by the user.
     """
@@ -87,6 +103,8 @@ class Found:
     sources: Mapping[str, xr.DataArray]
     targets: Mapping[str, xr.DataArray]
     features: Mapping[str, xr.DataArray]
+    quality: Mapping[str, xr.DataArray]
+    shares: Mapping[str, xr.DataArray]
     mask: xr.DataArray | None
     area: xr.DataArray | None
 
@@ -158,13 +176,13 @@ def called(array: xr.DataArray, key: str) -> str:
     ----------
     array : DataArray
     key : str
-        Name in the tables.
+        Name in the tables, or of a target of the user's own.
 
     Returns
     -------
     str
     """
-    return str(array.attrs.get("original_name", KNOWN[key].name))
+    return str(array.attrs.get("original_name", KNOWN[key].name if key in KNOWN else key))
 
 
 def within_forcing(source: Input, time: xr.DataArray) -> np.ndarray:
@@ -215,7 +233,7 @@ def _names(ds: xr.Dataset) -> list[str]:
 
 def _read(source: Input, key: str) -> xr.DataArray | None:
     """Read a variable of the tables in canonical units; None where it is absent."""
-    var, ds = KNOWN[key], source.dataset
+    var, ds = source.known[key], source.dataset
     options = source.matches.get(key, [])
     if key in PLACES and not any(match.by == "mapping" for match in options):  # towns and gauges have places too
         options = [match for match in options if set(ds[match.source].dims) <= set(source.land)]
@@ -348,13 +366,13 @@ def _absent(source: Input, key: str) -> Finding:
 
 
 def asked_targets(
-    targets: Sequence[str] | None, variables: Mapping[str, str | float], findings: list[Finding]
-) -> tuple[list[str], set[str]]:
+    targets: Sequence[str | Target] | None, variables: Mapping[str, str | float], findings: list[Finding]
+) -> tuple[dict[str, Target], set[str]]:
     """Say which targets to look for, and which of them the user asked for.
 
     Parameters
     ----------
-    targets : sequence of str, optional
+    targets : sequence of str or Target, optional
         By default all that are known.
     variables : mapping
         The user's; a target named there is asked for.
@@ -363,31 +381,57 @@ def asked_targets(
 
     Returns
     -------
-    wanted : list of str
-        Names in the tables.
+    wanted : dict of str to Target
+        By name in the tables; a target of the user's own by the name of its variable.
     asked : set of str
     """
     names = {alias.lower(): key for key, var in TARGETS.items() for alias in (*var.aliases, key)}
     if targets is None:
-        return list(TARGETS), {names[str(name).lower()] for name in variables if str(name).lower() in names}
-    asked: list[str] = []
-    for target in [targets] if isinstance(targets, str) else targets:
-        if target.lower() in names:
-            asked.append(names[target.lower()])
+        asked = {names[str(name).lower()] for name in variables if str(name).lower() in names}
+        return {key: Target(key) for key in TARGETS}, asked
+    wanted: dict[str, Target] = {}
+    for target in [targets] if isinstance(targets, str | Target) else targets:
+        row = Target(target) if isinstance(target, str) else target
+        key = row.name if row.name in TARGETS else names.get(row.name.lower(), row.name)
+        if key in RESERVED:
+            findings.append(Finding(f"target {key}", "is called like a variable of the model", "rename it: ds.rename"))
+        elif key not in TARGETS and not row.fields:
+            remedy = f'{closest(row.name, TARGETS)} or say what shows it: Target("{row.name}", fields="SM")'
+            findings.append(Finding(f"targets: {row.name!r}", "is no target of the model", remedy))
+        elif key in wanted:
+            findings.append(Finding(f"target {key}", "was asked for twice", "give one row for it"))
         else:
-            findings.append(Finding(f"targets: {target!r}", "is no target of the model", closest(target, TARGETS)))
-    return asked, set(asked)
+            wanted[key] = row
+    return wanted, set(wanted)
+
+
+def with_targets(source: Input, wanted: Mapping[str, Target]) -> Input:
+    """Let targets of the user's own be known and found like those of the tables.
+
+    Parameters
+    ----------
+    source : Input
+    wanted : mapping of str to Target
+
+    Returns
+    -------
+    Input
+    """
+    own = {key: row for key, row in wanted.items() if key not in TARGETS}
+    there = {key: [Match(key, "target")] for key in own if key in source.dataset}
+    known = {**source.known, **{key: row.var for key, row in own.items()}}
+    return dataclasses.replace(source, matches={**source.matches, **there}, known=known)
 
 
 def read_targets(
-    source: Input, wanted: Iterable[str], asked: set[str], findings: list[Finding], notes: list[str]
-) -> dict[str, xr.DataArray]:
+    source: Input, wanted: Mapping[str, Target], asked: set[str], findings: list[Finding], notes: list[str]
+) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray], dict[str, xr.DataArray]]:
     """Read the targets that are there and fit; one that does not fit is an error only where it was asked for.
 
     Parameters
     ----------
     source : Input
-    wanted : iterable of str
+    wanted : mapping of str to Target
     asked : set of str
     findings : list of Finding
         Added to.
@@ -396,10 +440,13 @@ def read_targets(
 
     Returns
     -------
-    dict of str to DataArray
+    targets, quality, shares : dict of str to DataArray
+        Observations, what each weighs, and the mean of which cells a gauge shows.
     """
     read: dict[str, xr.DataArray] = {}
-    for key in wanted:
+    quality: dict[str, xr.DataArray] = {}
+    shares: dict[str, xr.DataArray] = {}
+    for key, row in wanted.items():
         try:
             array = _read(source, key)
         except InputError as error:
@@ -411,32 +458,60 @@ def read_targets(
                 remedy = f'say where it is: names={{"{key}": ...}} ({closest(key, _names(source.dataset))})'
                 findings.append(Finding(key, "was asked for and is not in the dataset", remedy))
             continue
-        unfit = list(_unfit(source, array, key))
-        if not unfit:
-            read[key] = array.astype("float32")
-        elif key in asked:
-            findings += unfit
-        else:
-            notes += [f"{key} is left out: {finding.variable} {finding.problem}" for finding in unfit]
-    return read
+        of_gauges = _companion(source, key, "cells", row.cells, findings)
+        place: Sequence[Hashable] = source.land
+        if of_gauges is not None:
+            place = [dim for dim in of_gauges.dims if dim not in source.land]
+            if len(place) != 1 or len(of_gauges.dims) != len(source.land) + 1:
+                remedy = f"give shares on one axis such as gauge and the land axes {_axes(source.land)}"
+                findings.append(Finding(row.cells, f"has the axes {_axes(of_gauges.dims)}", remedy))
+                continue
+            shares[key] = of_gauges.transpose(*place, *source.land).astype("float64").compute()
+        if unfit := list(_unfit(source, array, key, place)):
+            if key in asked:
+                findings += unfit
+            else:
+                notes += [f"{key} is left out: {finding.variable} {finding.problem}" for finding in unfit]
+            continue
+        read[key] = array.astype("float32")
+        weights = _companion(source, key, "quality", row.quality, findings)
+        if weights is not None and set(weights.dims) != set(array.dims):
+            problem = f"has the axes {_axes(weights.dims)}, and {called(array, key)} {_axes(array.dims)}"
+            findings.append(Finding(row.quality, problem, "give a number between 0 and 1 for each observation"))
+        elif weights is not None:
+            quality[key] = weights.transpose(*array.dims).astype("float32")
+    return read, quality, shares
 
 
-def _unfit(source: Input, array: xr.DataArray, key: str) -> Iterator[Finding]:
+def _companion(source: Input, key: str, what: str, name: str, findings: list[Finding]) -> xr.DataArray | None:
+    """Read a variable that a target names beside its own."""
+    if not name:
+        return None
+    if name not in source.dataset:
+        hint = closest(name, _names(source.dataset))
+        findings.append(Finding(f"target {key}: {what}={name!r}", "is not in the dataset", hint))
+        return None
+    return _bare(source.dataset[name])
+
+
+def _unfit(source: Input, array: xr.DataArray, key: str, land: Sequence[Hashable]) -> Iterator[Finding]:
     """Say why a target cannot be compared with the model: its place or its time."""
-    name, var = called(array, key), TARGETS[key]
-    times = datetime_dimensions(source.dataset)
-    axes = [dim for dim in array.dims if dim in times]
-    place = [dim for dim in array.dims if dim not in times]
-    if set(place) != set(source.land):
-        problem = f"lies on {_axes(place)}, and the forcing on {_axes(source.land)}"
-        yield Finding(name, problem, f'bring it to the axes of the forcing, such as ds["{name}"].interp(...)')
-    elif "time" not in var.cell_methods:
+    name, var = called(array, key), source.known[key]
+    axes = source.time_axes(array)
+    place = [dim for dim in array.dims if dim not in axes]
+    if set(place) != set(land):
+        problem = (
+            f"lies on {_axes(place)}, and {'its cells' if land != source.land else 'the forcing'} on {_axes(land)}"
+        )
+        fix = f'bring it to the axes of the forcing, such as ds["{name}"].interp(...)'
+        yield Finding(name, problem, f'{fix}, or say which cells it is the mean of: Target("{name}", cells=...)')
+    elif key in TARGETS and "time" not in var.cell_methods:
         if axes:
             remedy = f'ds["{name}"] = ds["{name}"].mean("{axes[0]}")'
             yield Finding(name, f"varies along {axes[0]}, where one number a cell is wanted", remedy)
-    elif len(axes) != 1:
+    elif len(axes) > 1 or (key in TARGETS and not axes):
         yield Finding(name, "has no time axis", f'give daily or monthly {var.long_name}: names={{"{key}": ...}}')
-    else:
+    elif axes:
         time, forcing_time = source.dataset[axes[0]], source.dataset["time"]
         if axes[0] != "time":
             yield from record_findings(time, name)
@@ -444,6 +519,46 @@ def _unfit(source: Input, array: xr.DataArray, key: str) -> Iterator[Finding]:
             period = f"{label(forcing_time[0])} to {label(forcing_time[-1])}"
             problem = f"runs from {label(time[0])} to {label(time[-1])}, outside the forcing's {period}"
             yield Finding(name, problem, f"give {var.long_name} of the forcing's time, or forcing of its time")
+
+
+def whole_gauges(found: Found, usable: np.ndarray, findings: list[Finding], notes: list[str]) -> Found:
+    """Let only those gauges count whose cells can all be used, and make their shares add up to 1.
+
+    Parameters
+    ----------
+    found : Found
+    usable : ndarray of bool
+        On the land axes.
+    findings : list of Finding
+        Added to.
+    notes : list of str
+        Added to.
+
+    Returns
+    -------
+    Found
+    """
+    shares = {}
+    for key, array in found.shares.items():
+        weight = array.values.reshape(len(array), -1)
+        total = weight.sum(1)
+        wrong = ~np.isfinite(total) | (weight < 0).any(1)
+        if wrong.any():
+            problem = f"{int(wrong.sum())} of {len(array)} gauges have shares below 0 or NaN"
+            findings.append(
+                Finding(f"target {key}: cells", problem, "give the share of each cell, 0 where it has none")
+            )
+            continue
+        whole = (total > 0) & ~(weight[:, ~usable.reshape(-1)] > 0).any(1)
+        if not whole.all():
+            notes.append(
+                f"{key}: {int((~whole).sum())} of {len(array)} gauges have no cells, or some that cannot be used"
+            )
+        if not whole.any():
+            findings.append(Finding(f"target {key}", "no gauge has cells that can all be used", "give other cells"))
+        weight = np.where(whole[:, None], weight / np.where(total > 0, total, 1.0)[:, None], 0.0)
+        shares[key] = array.copy(data=weight.reshape(array.shape).astype("float32"))
+    return dataclasses.replace(found, shares=shares)
 
 
 def read_mask(source: Input, mask: str | xr.DataArray | None, findings: list[Finding]) -> xr.DataArray | None:
@@ -545,7 +660,7 @@ def grid_area(source: Input) -> xr.DataArray | None:
 
 
 def read_features(
-    source: Input, static: Sequence[str] | None, findings: list[Finding], notes: list[str]
+    source: Input, static: Sequence[str] | None, wanted: Mapping[str, Target], findings: list[Finding], notes: list[str]
 ) -> dict[str, xr.DataArray]:
     """Read the static features: those named, or all numbers that stand on the land axes and have no role.
 
@@ -553,6 +668,8 @@ def read_features(
     ----------
     source : Input
     static : sequence of str, optional
+    wanted : mapping of str to Target
+        Their variables are no features.
     findings : list of Finding
         Added to.
     notes : list of str
@@ -565,6 +682,7 @@ def read_features(
     ds = source.dataset
     if static is None:
         roles = {match.source for key in (*FORCING, *STATIC, *TARGETS) for match in source.matches.get(key, [])}
+        roles |= {name for key, row in wanted.items() for name in (key, row.quality, row.cells)}
         free = [name for name in _names(ds) if name not in roles and _is_feature(source, ds[name])]
         names = [name for name in free if ds[name].dtype.kind in "fiu"]
         if len(names) < len(free):

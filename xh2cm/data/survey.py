@@ -67,8 +67,11 @@ def survey(found: Found, source: Input) -> Facts:
     for key, array in found.sources.items():
         ask("sources", key, array, KNOWN[key])
     for key, array in found.targets.items():
-        times = [dim for dim in array.dims if dim not in source.land]
-        ask("targets", key, array.isel({dim: within_forcing(source, source.dataset[dim]) for dim in times}), KNOWN[key])
+        inside = {dim: within_forcing(source, source.dataset[dim]) for dim in source.time_axes(array)}
+        ask("targets", key, array.isel(inside), source.known[key])
+    for key, array in found.quality.items():
+        asked["quality", key, "odd"] = ((array < 0) | (array > 1)).sum()
+        asked["quality", key, "absent"] = (array.isnull() & _finite(found.targets[key])).sum()
     for key, array in found.features.items():
         ask("features", key, array, None)
     if {"temperature_min", "temperature_max"} <= found.sources.keys():
@@ -136,13 +139,14 @@ def gaps(facts: Facts, role: str, key: str, array: xr.DataArray, outside: np.nda
     return size - int(count.sum()), size
 
 
-def range_findings(found: Found, facts: Facts) -> list[Finding]:
+def range_findings(found: Found, facts: Facts, source: Input) -> list[Finding]:
     """Say which variables hold values that cannot be, and what their units look like instead.
 
     Parameters
     ----------
     found : Found
     facts : Facts
+    source : Input
 
     Returns
     -------
@@ -157,11 +161,11 @@ def range_findings(found: Found, facts: Facts) -> list[Finding]:
     ]
     # What is derived from something wrong is wrong too, and only the first is the user's to put right.
     first = [entry for entry in wrong if "derivation" not in entry[2].attrs]
-    return [_range_finding(facts, *entry) for entry in first or wrong]
+    return [_range_finding(facts, source, *entry) for entry in first or wrong]
 
 
-def _range_finding(facts: Facts, role: str, key: str, array: xr.DataArray) -> Finding:
-    var, name = KNOWN[key], called(array, key)
+def _range_finding(facts: Facts, source: Input, role: str, key: str, array: xr.DataArray) -> Finding:
+    var, name = source.known[key], called(array, key)
     low, high = bool(facts[role, key, "below"]), bool(facts[role, key, "above"])
     count = int(facts[role, key, "below"] + facts[role, key, "above"])
     lowest, highest = float(facts[role, key, "lowest"]), float(facts[role, key, "highest"])
@@ -240,7 +244,7 @@ def with_values(
     for key, array in found.targets.items():
         if np.isfinite(facts["targets", key, "lowest"]):
             kept[key] = array
-            for dim in (dim for dim in array.dims if dim not in source.land):
+            for dim in source.time_axes(array):
                 within = within_forcing(source, source.dataset[dim])
                 if not within.all():
                     notes.append(f"{key}: {within.sum():,} of {within.size:,} steps lie within the forcing's time")
@@ -249,6 +253,13 @@ def with_values(
             findings.append(Finding(called(array, key), problem, f"leave {key} out of targets, or give its values"))
         else:
             notes.append(f"{key} is left out: {called(array, key)} holds no value in the land and time of the forcing")
+    for key in found.quality:
+        odd, absent = (int(facts["quality", key, fact]) for fact in ("odd", "absent"))
+        if odd:
+            remedy = 'turn flags into weights, such as ds["qc"] = ds["qc"].isin([0, 1])'
+            findings.append(Finding(f"quality of {key}", f"{odd:,} values are not between 0 and 1", remedy))
+        if absent:
+            notes.append(f"{key}: {absent:,} observations have no quality and count for nothing")
     return dataclasses.replace(found, targets=kept)
 
 

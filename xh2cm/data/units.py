@@ -8,6 +8,7 @@ carbon) are allowed per variable, from `Var.quantity`, never for all: with water
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 import functools
 import re
@@ -34,6 +35,7 @@ SPELLINGS: Mapping[Quantity, tuple[str, ...]] = {
     "area": ("m2", "km2", "acres"),
     "length": ("m", "km", "ft"),
     "angle": ("degrees_north", "degrees_east"),
+    "any": (),
 }
 """Units to suggest for a quantity, the likeliest first; whatever converts into the canonical unit works too."""
 
@@ -94,7 +96,12 @@ def to_canonical(array: xr.DataArray, var: Var, units: str | None = None) -> xr.
     """
     name = var.name if array.name is None else str(array.name)
     stated = array.attrs.get("units") if units is None else units
-    scale, offset = conversion(name, stated, var)
+    if var.quantity == "any":  # in whatever units it comes
+        var = dataclasses.replace(var, units=str(stated or "1"))
+        stated = var.units
+        scale, offset = 1.0, 0.0
+    else:
+        scale, offset = conversion(name, stated, var)
     values = array if array.dtype.kind == "f" else array.astype("float32")
     if (scale, offset) != (1.0, 0.0):
         values = values * scale + offset

@@ -1,4 +1,4 @@
-"""Targets and priors as tables, and the one error they are all compared by.
+"""How predictions and observations are compared, and the one error that comes of it.
 
 Everything is per fold: predictions are (fold, cell, time), an error is (fold, cell), a loss (fold,).
 
@@ -9,78 +9,32 @@ Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+
+from xh2cm.targets import PRIORS, Prior, Target
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["COMPARISONS", "PRIORS", "TARGET_TABLE", "Compared", "Prior", "Target", "Truth", "losses"]
-
-Comparison = Literal["anomaly", "seasonal", "monthly", "daily", "interannual", "ratio"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """A row of the table: what is compared with what, and how.
-
-    Parameters
-    ----------
-    name : str
-        Public name of the observation.
-    fields : tuple of str
-        What the model must record for it; a ratio has two.
-    compare : str
-        A key of `COMPARISONS`, or ``"daily"``, ``"interannual"``, ``"ratio"``.
-    weight : float
-    """
-
-    name: str
-    fields: tuple[str, ...]
-    compare: Comparison
-    weight: float = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Prior:
-    """What is known of a global constant beforehand: ``((x - mean) / std) ** 2`` is added to the loss."""
-
-    parameter: str
-    mean: float
-    std: float
-
-
-TARGET_TABLE: tuple[Target, ...] = (
-    Target("TWS", ("tws",), "anomaly"),
-    Target("ET", ("et",), "seasonal"),
-    Target("runoff", ("runoff",), "seasonal"),
-    Target("SWE", ("swe",), "monthly"),
-    Target("fAPAR", ("fapar",), "monthly"),
-    Target("GPP", ("gpp",), "seasonal"),
-    Target("NEE", ("nee",), "monthly"),
-    Target("NEE_IAV", ("nee",), "interannual"),
-    Target("CUE", ("npp", "gpp"), "ratio"),
-    Target("TER", ("ter",), "monthly"),
-    Target("NPP", ("npp",), "monthly"),
-)
-"""The published comparisons; respiration and NPP, which the published model is not trained on, month by month."""
-
-PRIORS: tuple[Prior, ...] = (Prior("co2_sensitivity", 0.0015, 0.0005), Prior("q10", 1.5, 0.3))
+__all__ = ["COMPARISONS", "Compared", "Gauges", "Truth", "losses"]
 
 
 class Truth(NamedTuple):
     """A target's values for the cells of a batch, (fold, cell, day, month or 1); NaN counts for nothing.
 
-    ``axis`` marks what the target's time axis holds, ``std`` (fold,) standardises the difference.
+    ``axis`` marks what the target's time axis holds, ``std`` (fold,) standardises the difference, ``quality`` weighs
+    each value. What gauges show, (fold, gauge, ...), is compared with means over ``gauges``.
     """
 
     values: Tensor
     axis: Tensor
     step: str
     std: Tensor
+    quality: Tensor | None = None
+    gauges: Gauges | None = None
 
 
 class Compared(NamedTuple):
@@ -94,6 +48,13 @@ class Compared(NamedTuple):
     of_year: Tensor  # (fold, cell, month) 0 for January
 
 
+class Gauges(NamedTuple):
+    """What shows the mean of several cells of a batch: their shares, and the gauges as if they were cells."""
+
+    shares: Tensor  # (fold, gauge, cell)
+    batch: Compared
+
+
 def bins(values: Tensor, where: Tensor, number: int) -> Tensor:
     """Sum values (fold, cell, n) into numbered bins (fold, cell, number)."""
     return values.new_zeros(*values.shape[:2], number).scatter_add(2, where, values)
@@ -105,35 +66,40 @@ def ratio(above: Tensor, below: Tensor) -> Tensor:
 
 
 class Paired(NamedTuple):
-    """Prediction and observation on one axis of days or months, and where each of them counts."""
+    """Prediction and observation on one axis of days or months, where the one counts, and how much the other."""
 
     predicted: Tensor
     observed: Tensor
-    in_axis: Tensor
-    valid: Tensor
+    in_axis: Tensor  # bool
+    valid: Tensor  # 0 where nothing was observed, else 1 or the quality
     of_year: Tensor
+
+
+def weighed(where: Tensor, truth: Truth) -> Tensor:
+    """How much each observation counts."""
+    found = (truth.values.isfinite() & where).to(truth.values.dtype)
+    return found if truth.quality is None else found * truth.quality
 
 
 def paired_daily(predicted: Tensor, truth: Truth, batch: Compared) -> Paired:
     """Day by day."""
     in_axis = truth.axis & batch.allowed
-    return Paired(predicted, truth.values.nan_to_num(), in_axis, truth.values.isfinite() & in_axis, batch.month)
+    return Paired(predicted, truth.values.nan_to_num(), in_axis, weighed(in_axis, truth), batch.month)
 
 
 def paired_monthly(predicted: Tensor, truth: Truth, batch: Compared) -> Paired:
     """Month by month: whole months for a monthly target; for a daily one the mean of the days that were observed."""
     number = batch.month_days.shape[2]
     if truth.step == "daily":
-        valid = (truth.values.isfinite() & batch.allowed).to(predicted.dtype)
-        count = bins(valid, batch.month, number)
+        valid = weighed(batch.allowed, truth)
+        count, days = bins(valid, batch.month, number), bins((valid > 0).to(valid.dtype), batch.month, number)
         observed = ratio(bins(truth.values.nan_to_num() * valid, batch.month, number), count)
-        return Paired(
-            ratio(bins(predicted * valid, batch.month, number), count), observed, count > 0, count > 0, batch.of_year
-        )
+        mean = ratio(bins(predicted * valid, batch.month, number), count)
+        return Paired(mean, observed, count > 0, ratio(count, days), batch.of_year)
     count = bins(batch.allowed.to(predicted.dtype), batch.month, number)
     in_axis = truth.axis & (count == batch.month_days)
     mean = ratio(bins(predicted * batch.allowed, batch.month, number), count)
-    return Paired(mean, truth.values.nan_to_num(), in_axis, truth.values.isfinite() & in_axis, batch.of_year)
+    return Paired(mean, truth.values.nan_to_num(), in_axis, weighed(in_axis, truth), batch.of_year)
 
 
 def mean_where(values: Tensor, where: Tensor) -> Tensor:
@@ -157,6 +123,16 @@ def as_anomaly(p: Paired) -> tuple[Tensor, Tensor]:
     return p.predicted - mean_where(p.predicted, p.valid) - (p.observed - mean_where(p.observed, p.valid)), p.valid
 
 
+def as_standardised(p: Paired) -> tuple[Tensor, Tensor]:
+    """Difference of the anomalies, each over its own standard deviation; nothing where the observation is constant."""
+    anomalies = [x - mean_where(x, p.valid) for x in (p.predicted, p.observed)]
+    of_predicted, of_observed = (mean_where(x.square(), p.valid) for x in anomalies)
+    scaled = [
+        x / square.clamp(min=1e-9).sqrt() for x, square in zip(anomalies, (of_predicted, of_observed), strict=True)
+    ]
+    return scaled[0] - scaled[1], p.valid * (of_observed > 1e-9)
+
+
 def as_seasonal(p: Paired) -> tuple[Tensor, Tensor]:
     """Difference of the mean seasonal cycles."""
     predicted, _ = seasonal_cycle(p.predicted, p.in_axis, p.of_year)
@@ -168,15 +144,16 @@ COMPARISONS: Mapping[str, Callable[[Paired], tuple[Tensor, Tensor]]] = {
     "monthly": as_monthly,
     "daily": as_monthly,
     "anomaly": as_anomaly,
+    "standardised": as_standardised,
     "seasonal": as_seasonal,
 }
-"""How a paired series becomes a difference (fold, cell, n) and where it counts."""
+"""How a paired series becomes a difference (fold, cell, n), and how much each counts."""
 
 
 def cell_error(difference: Tensor, valid: Tensor, std: Tensor) -> Tensor:
-    """Sum of squared standardised differences over the number of valid ones, 0 without any; (fold, cell)."""
-    squared = torch.where(valid, difference, 0.0).div(std[:, None, None]).square()
-    return squared.sum(2) / valid.sum(2).clamp(min=1)
+    """Mean of the squared standardised differences, each as much as it counts, 0 without any; (fold, cell)."""
+    squared = torch.where(valid > 0, difference, 0.0).div(std[:, None, None]).square()
+    return ratio((squared * valid).sum(2), valid.sum(2))
 
 
 def batch_mean(values: Tensor, counts: Tensor) -> Tensor:
@@ -193,19 +170,20 @@ def interannual(predicted: Tensor, truth: Truth, batch: Compared) -> Tensor:
     total = weight.sum(1).clamp(min=1e-12)
     in_axis = p.in_axis & batch.counts.unsqueeze(2)
     difference = ((anomaly * in_axis - p.observed * p.valid) * weight).sum(1) / total  # (fold, month)
-    months = in_axis.any(1) & p.valid.any(1)
+    months = in_axis.any(1) & (p.valid > 0).any(1)
     squared = torch.where(months, difference, 0.0).div(truth.std[:, None]).square()
     return squared.sum(1) / months.sum(1).clamp(min=1)
 
 
-def ratio_of_means(above: Tensor, below: Tensor, truth: Truth, batch: Compared) -> Tensor:
-    """Ratio of the means over time against a static target; 0.5 where there is next to nothing below."""
-    of_time = batch.allowed.to(above.dtype)
-    upper, lower = mean_where(above, of_time), mean_where(below, of_time)
-    small = lower < 0.1
-    predicted = torch.where(small, 0.5, upper / torch.where(small, 1.0, lower))
-    valid = truth.values.isfinite() & batch.counts.unsqueeze(2)
-    return batch_mean(cell_error(predicted - truth.values.nan_to_num(), valid, truth.std), batch.counts)
+def means(predicted: Sequence[Tensor], batch: Compared) -> list[Tensor]:
+    """Means over time, (fold, cell, 1) each."""
+    return [mean_where(x, batch.allowed) for x in predicted]
+
+
+def ratio_of_means(above: Tensor, below: Tensor) -> Tensor:
+    """Ratio of two means over time; 0.5 where there is next to nothing below."""
+    small = below < 0.1
+    return torch.where(small, 0.5, above / torch.where(small, 1.0, below))
 
 
 def losses(
@@ -234,15 +212,24 @@ def losses(
     """
     found = {}
     for target in targets:
-        truth, predicted = truths[target.name], [outputs[f] for f in target.fields]
+        truth, cells = truths[target.name], batch
+        predicted = [outputs[f] for f in target.fields]
+        if target.mapping is not None:
+            predicted = [target.mapping(*predicted)]
+        if truth.gauges is not None:
+            predicted, cells = [torch.bmm(truth.gauges.shares, x) for x in predicted], truth.gauges.batch
         if target.compare == "interannual":
-            found[target.name] = interannual(predicted[0], truth, batch)
-        elif target.compare == "ratio":
-            found[target.name] = ratio_of_means(predicted[0], predicted[1], truth, batch)
+            found[target.name] = interannual(predicted[0], truth, cells)
+            continue
+        if truth.step == "static":
+            mean = means(predicted, cells)
+            difference = (ratio_of_means(*mean) if target.compare == "ratio" else mean[0]) - truth.values.nan_to_num()
+            valid = weighed(cells.counts.unsqueeze(2), truth)
         else:
-            pair = paired_daily if target.compare == "daily" else paired_monthly
-            difference, valid = COMPARISONS[target.compare](pair(predicted[0], truth, batch))
-            found[target.name] = batch_mean(cell_error(difference, valid, truth.std), batch.counts)
+            daily = target.compare == "daily" or (target.compare, truth.step) == ("standardised", "daily")
+            pair = (paired_daily if daily else paired_monthly)(predicted[0], truth, cells)
+            difference, valid = COMPARISONS[target.compare](pair)
+        found[target.name] = batch_mean(cell_error(difference, valid, truth.std), cells.counts)
     weights = {t.name: t.weight for t in targets}
     for prior in priors:
         if prior.parameter in outputs:

@@ -1,0 +1,141 @@
+"""Targets and priors as tables: what was observed, what of the model it is compared with, and how.
+
+References
+----------
+Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from xh2cm.variables import OUTPUTS, Var
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["PRIORS", "TARGET_TABLE", "Comparison", "Prior", "Target", "leaf_area_index"]
+
+Comparison = Literal["anomaly", "seasonal", "monthly", "daily", "standardised", "static", "interannual", "ratio"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A row of the table: what is compared with what, and how.
+
+    Parameters
+    ----------
+    name : str
+        Public name of the observation, or of any other variable of the dataset that is one.
+    fields : str or tuple of str
+        What the model must record for it, by public or field name; a ratio has two. That of the table if not given.
+    compare : str
+        ``"daily"``, ``"monthly"``, ``"seasonal"`` (mean of each calendar month), ``"anomaly"`` (from each cell's own
+        mean), ``"standardised"`` (less each cell's own mean, over its own standard deviation: for what is proportional
+        to a variable of the model, in whatever units), ``"static"`` (mean over time), ``"interannual"`` or
+        ``"ratio"``. That of the table if not given; for a variable outside the table as often as it was observed.
+    weight : float
+        In the total loss.
+    mapping : callable, optional
+        From the fields, each a tensor (fold, cell, time), to what was observed. It treats every number alike and is
+        differentiable. The observation then stays in the units it comes in.
+    quality : str, optional
+        Variable of the dataset on the axes of the observation, between 0 and 1: what each observation weighs.
+    cells : str, optional
+        Variable of the dataset on the land and the one other axis of the observation, such as ``gauge``: which cells,
+        with what weight, the observation is the mean of. The cells of a gauge are always walked together.
+
+    Examples
+    --------
+    >>> from xh2cm import Target
+    >>> flow = Target("gauge_runoff", "runoff", "daily", cells="catchment_weight")
+    >>> measured = Target("GPP", compare="daily", weight=4.0, quality="gpp_qc")
+    >>> wetness = Target("swc", "SM", "standardised")
+    """
+
+    name: str
+    fields: str | tuple[str, ...] = ()
+    compare: Comparison | Literal[""] = ""
+    weight: float = 1.0
+    mapping: Callable[..., Tensor] | None = None
+    quality: str = ""
+    cells: str = ""
+
+    def __post_init__(self) -> None:
+        given = (self.fields,) if isinstance(self.fields, str) else tuple(self.fields)
+        by_name = {var.name: field for field, var in OUTPUTS.items()}
+        object.__setattr__(self, "fields", tuple(by_name.get(name, name) for name in given))
+
+    @property
+    def var(self) -> Var:
+        """What the observation is, for reading it: in the units of its field, or in its own if it is mapped."""
+        var = OUTPUTS.get(self.fields[0]) if len(self.fields) == 1 else None
+        if var is None or self.mapping is not None or self.compare == "standardised":
+            return Var(self.name, self.name, "", "any", cell_methods="")
+        return dataclasses.replace(
+            var, name=self.name, standard_name=None, standard_names=(), aliases=(), cmip=None, cell_methods=""
+        )
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What can be written down of it."""
+        return dataclasses.asdict(self) | {"mapping": getattr(self.mapping, "__qualname__", None)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """What is known of a global constant beforehand: ``((x - mean) / std) ** 2`` is added to the loss."""
+
+    parameter: str
+    mean: float
+    std: float
+
+
+TARGET_TABLE: tuple[Target, ...] = (
+    Target("TWS", "tws", "anomaly"),
+    Target("ET", "et", "seasonal"),
+    Target("runoff", "runoff", "seasonal"),
+    Target("SWE", "swe", "monthly"),
+    Target("fAPAR", "fapar", "monthly"),
+    Target("GPP", "gpp", "seasonal"),
+    Target("NEE", "nee", "monthly"),
+    Target("NEE_IAV", "nee", "interannual"),
+    Target("CUE", ("npp", "gpp"), "ratio"),
+    Target("TER", "ter", "monthly"),
+    Target("NPP", "npp", "monthly"),
+)
+"""The published comparisons; respiration and NPP, which the published model is not trained on, month by month."""
+
+PRIORS: tuple[Prior, ...] = (Prior("co2_sensitivity", 0.0015, 0.0005), Prior("q10", 1.5, 0.3))
+
+
+def leaf_area_index(fapar: Tensor, extinction: float = 0.5) -> Tensor:
+    """Leaf area that absorbs a fraction of the light, for a target that was observed as leaf area index.
+
+    ``-log(1 - fapar) / extinction``, at most at 99 % absorption.
+
+    Parameters
+    ----------
+    fapar : Tensor, (fold, cell, time), 1
+    extinction : float
+        Of light on its way through leaves that point everywhere alike.
+
+    Returns
+    -------
+    Tensor, (fold, cell, time), m2 m-2
+
+    References
+    ----------
+    Monsi and Saeki (1953), in English: (2005), doi:10.1093/aob/mci052
+
+    Examples
+    --------
+    >>> import torch
+    >>> from xh2cm.targets import Target, leaf_area_index
+    >>> leaf_area_index(torch.tensor([0.0, 0.5])).tolist()[1] > 1.3
+    True
+    >>> row = Target("lai", "fAPAR", "monthly", mapping=leaf_area_index)
+    """
+    return -(1.0 - fapar.clamp(max=0.99)).log() / extinction

@@ -41,7 +41,6 @@ from torch import Tensor, nn
 import xh2cm
 from xh2cm.data.cells import to_tensors
 from xh2cm.data.tutorial import fetch_wheel
-from xh2cm.fit import chosen_targets
 from xh2cm.model import Scaling, SpinUp
 from xh2cm.train import Training, label_tensor, normalisation, train
 
@@ -66,8 +65,13 @@ DAVOS_MEASURED = {"le": 0.6, "nee": 0.3}
 
 QUALITY = {"gpp": "gpp_qc", "ter": "gpp_qc", "nee": "gpp_qc", "et": "le_qc"}
 FLUXES = ["GPP", "ET", "TER", "NEE"]
-TARGETS = {**dict.fromkeys(FLUXES, "daily"), "fAPAR": "monthly"}
-WEIGHTS = {"GPP": 4.0, "ET": 4.0}
+TARGETS = [
+    xh2cm.Target("GPP", "GPP", "daily", weight=4.0),
+    xh2cm.Target("ET", "ET", "daily", weight=4.0),
+    xh2cm.Target("TER", "TER", "daily"),
+    xh2cm.Target("NEE", "NEE", "daily"),
+    xh2cm.Target("fAPAR", "fAPAR", "monthly"),
+]
 SETTINGS = {"epochs": 100, "patience": None, "batch_size": 16, "window": 91, "spinup": 365}
 WIDTH, RATE = 32, 0.02
 """Hidden units of the hybrid model's daily networks, and its learning rate."""
@@ -175,7 +179,7 @@ def open_davos(towers: xr.Dataset, co2: Path) -> xr.Dataset | None:
 def hybrid(ds: xr.Dataset, labels: xr.DataArray, seed: int, **other: object) -> Predictor:
     """The hybrid model; ``pin="global"`` makes each of its parameters one learned constant."""
     settings = SETTINGS | {"learning_rate": RATE, "width": WIDTH, "seed": seed} | other
-    fit = ds.h2cm.fit(labels, targets=TARGETS, weights=WEIGHTS, progress=False, **settings)
+    fit = ds.h2cm.fit(labels, targets=TARGETS, progress=False, **settings)
     print(f"{fit.weights.shape[1]:,} weights, {int(fit.losses['skipped_steps'].sum())} skipped steps; ", end="")
     return lambda there: there.h2cm.predict(fit, variables=FLUXES, member="all")
 
@@ -207,7 +211,7 @@ class PureLSTM(nn.Module):
         Of the dropout in training.
     """
 
-    fluxes = tuple(map(str.lower, TARGETS))
+    fluxes = tuple(row.fields[0] for row in TARGETS)
 
     def __init__(self, features: int, mean: Tensor, std: Tensor, seed: int = 0) -> None:
         super().__init__()
@@ -258,19 +262,17 @@ class PureLSTM(nn.Module):
 
 def lstm(ds: xr.Dataset, labels: xr.DataArray, seed: int) -> Predictor:
     """Train an LSTM for every fold, as the hybrid model is trained."""
-    checked = ds.h2cm.check(targets=list(TARGETS)).dataset
+    checked = ds.h2cm.check(targets=TARGETS).dataset
     cells = to_tensors(checked)
-    rows = chosen_targets(list(cells.targets), TARGETS, WEIGHTS, {n: o.step for n, o in cells.targets.items()})
-    rows = tuple(sorted(rows, key=lambda row: list(TARGETS).index(row.name)))
     label, spinup = label_tensor(labels, cells), SpinUp(SETTINGS["spinup"])
     training = Training(**SETTINGS | {"spinup": spinup, "learning_rate": LSTM_RATE, "seed": seed})
 
     def member(fold: int) -> tuple[int, PureLSTM, Tensor, Scaling]:
-        scales = normalisation(cells, label, [fold], rows)
-        mean = [checked[row.name].where(labels != fold).mean().fillna(0.0).item() for row in rows]
-        std = torch.cat([scales.targets[row.name] for row in rows])
+        scales = normalisation(cells, label, [fold], TARGETS)
+        mean = [checked[row.name].where(labels != fold).mean().fillna(0.0).item() for row in TARGETS]
+        std = torch.cat([scales.targets[row.name] for row in TARGETS])
         model = PureLSTM(len(cells.features), torch.tensor(mean), std, 1000 * seed + fold)
-        done = train(cells, label, [fold], model, rows, scales, training, priors=(), progress=False, loop="plain")
+        done = train(cells, label, [fold], model, TARGETS, scales, training, priors=(), progress=False, loop="plain")
         return fold, model, done.weights, scales.scaling
 
     with ThreadPoolExecutor(2) as two_cores:  # each fold has its own dice, so the order does not matter

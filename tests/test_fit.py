@@ -199,10 +199,24 @@ def test_weights_of_targets_count(short):
     assert not torch.equal(plain.weights, heavy.weights)
 
 
+def test_priors_pull_as_told_and_are_written_down(short):
+    """The first step sees the start of q10, 1 + 9 sigmoid(-3), against the prior that was given, or none."""
+    settings = {**QUICK, "targets": {"NEE": "monthly", "CUE": "ratio"}, "epochs": 1, "batch_size": 8}
+    tight, free = (short.h2cm.fit(2, priors=p, **settings) for p in ({"q10": (3.0, 0.1)}, {}))
+    assert tight.losses["target"].values.tolist() == ["NEE", "CUE", "q10", "total"]
+    assert free.losses["target"].values.tolist() == ["NEE", "CUE", "total"]
+    seen = tight.losses["loss"].sel(target="q10", split="training", epoch=1)
+    np.testing.assert_allclose(seen, ((1 + 9 / (1 + np.exp(3)) - 3.0) / 0.1) ** 2, rtol=1e-5)
+    assert tight.provenance["priors"] == [{"parameter": "q10", "mean": 3.0, "std": 0.1}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ({"targets": ["Evap"]}, "Evap"),
+        ({"targets": {"CUE": "monthly"}}, "is static and cannot be compared monthly"),
+        ({"priors": {"q11": (1.5, 0.3)}}, "prior of q11: the model has no such global constant"),
+        ({"priors": {"q10": (1.5, 0.0)}}, "standard deviation 0.0"),
         ({"targets": {"ET": "dayly"}}, "cannot be compared as 'dayly'"),
         ({"targets": {"ET": "daily"}}, "is monthly and cannot be compared daily"),
         ({"weights": {"LE": 2.0}}, "weight of LE"),

@@ -14,6 +14,7 @@ import xarray as xr
 from xh2cm.data import tutorial
 from xh2cm.data.folds import fold_labels
 from xh2cm.data.forcing import check
+from xh2cm.data.twin import truth
 from xh2cm.errors import InputError, StoreError
 from xh2cm.variables import FORCING
 
@@ -98,6 +99,16 @@ def test_twin_of_nothing_is_refused() -> None:
     with pytest.raises(InputError) as error:
         tutorial.twin(cells=(0, 3), years=0)
     assert [finding.variable for finding in error.value.findings] == ["cells", "years"]
+
+
+def test_constants_of_the_truth_can_be_chosen() -> None:
+    forcing = tutorial.twin(cells=(2, 2), years=1)
+    usual, other = truth(forcing, passes=0), truth(forcing, passes=0, constants={"q10": 3.0})
+    assert other.attrs == usual.attrs | {"q10": 3.0}
+    np.testing.assert_allclose(other["Rh"], usual["Rh"] * 2 ** ((forcing["air_temperature"] - 288.15) / 10), rtol=1e-4)
+    assert other["ET"].equals(usual["ET"])
+    with pytest.raises(InputError, match=r"constant q11: the twin has none\n.*give one of q10"):
+        truth(forcing, constants={"q11": 2.0})
 
 
 def test_without_network_and_cache_the_twin_is_named(offline: Path) -> None:

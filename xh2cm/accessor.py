@@ -130,6 +130,7 @@ class H2CMAccessor:
         only: Sequence[int] | None = None,
         targets: Sequence[str | Target] | Mapping[str, str] | None = None,
         weights: Mapping[str, float] | None = None,
+        priors: Mapping[str, tuple[float, float]] | None = None,
         epochs: int = 5000,
         patience: int | None = 10,
         batch_size: int = 128,
@@ -166,6 +167,9 @@ class H2CMAccessor:
             not given.
         weights : mapping of str to float, optional
             Weights of the targets in the total loss.
+        priors : mapping of str to (float, float), optional
+            What is known of global constants beforehand, ``{"q10": (1.5, 0.3)}``: mean and standard deviation. ``{}``
+            for nothing; the published two if not given. A constant without much evidence stays where its prior is.
         epochs, patience, batch_size, learning_rate, window, seed
             See `xh2cm.train.Training`; the defaults are the published ones.
         spinup : int or SpinUp, optional
@@ -227,6 +231,7 @@ class H2CMAccessor:
             only=only,
             targets=targets,
             weights=weights,
+            priors=priors,
             processes=processes,
             networks=networks,
             width=width,

@@ -33,7 +33,7 @@ from xh2cm.loop.lanes import Loop
 from xh2cm.model import KINDS, HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
-from xh2cm.targets import TARGET_TABLE, Comparison, Target
+from xh2cm.targets import PRIORS, TARGET_TABLE, Comparison, Prior, Target
 from xh2cm.train import Training, label_tensor, normalisation, train
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
@@ -327,6 +327,45 @@ def row_findings(row: Target, found: Mapping[str, str], outputs: Collection[str]
         yield Finding(name, f"is compared as {row.compare}, which knows no quality", "leave quality out")
 
 
+def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: HybridModel) -> tuple[Prior, ...]:
+    """What is known beforehand of a model's global constants.
+
+    Parameters
+    ----------
+    priors : mapping of str to (float, float), optional
+        Mean and standard deviation by name; the published ones if not given.
+    model : HybridModel
+
+    Returns
+    -------
+    tuple of Prior
+
+    Raises
+    ------
+    InputError
+        If there is no such constant, or no spread.
+    """
+    constants = [name.removeprefix("global.") for name in model.layout if name.startswith("global.")]
+    given = PRIORS if priors is None else tuple(Prior(name, *pair) for name, pair in priors.items())
+    findings = [
+        Finding(f"prior of {p.parameter}", "the model has no such global constant", f"give one of {constants}")
+        for p in given
+        if priors is not None and p.parameter not in constants
+    ]
+    findings += [
+        Finding(
+            f"prior of {p.parameter}",
+            f"mean {p.mean} and standard deviation {p.std} are no prior",
+            "give a finite mean and a standard deviation above 0, or leave it out to know nothing",
+        )
+        for p in given
+        if not (math.isfinite(p.mean) and 0 < p.std < math.inf)
+    ]
+    if findings:
+        raise InputError(findings)
+    return given
+
+
 def fit_dataset(
     dataset: xr.Dataset,
     folds: int | xr.DataArray = 10,
@@ -338,6 +377,7 @@ def fit_dataset(
     only: Sequence[int] | None = None,
     targets: Sequence[str | Target] | Mapping[str, str] | None = None,
     weights: Mapping[str, float] | None = None,
+    priors: Mapping[str, tuple[float, float]] | None = None,
     processes: Processes | None = None,
     networks: Sequence[Net] | None = None,
     width: int | None = None,
@@ -362,6 +402,8 @@ def fit_dataset(
         Which targets, and how to compare them (``{"GPP": "daily"}``); all in the dataset, as published, if not given.
     weights : mapping of str to float, optional
         Weights of the targets in the total loss, 1 if not given.
+    priors : mapping of str to (float, float), optional
+        Mean and standard deviation of what is known of global constants, ``{}`` for nothing; published if not given.
     processes : Processes, optional
     networks : sequence of Net, optional
     width : int, optional
@@ -401,8 +443,9 @@ def fit_dataset(
     if missing := [k for k in only or [] if k not in known]:
         raise InputError([Finding(f"fold {k}", "there is no such fold", f"choose from {known}") for k in missing])
     chosen = list(only) if only is not None else known
+    known_before = chosen_priors(priors, model)
     scales = normalisation(cells, label, chosen, rows, normalise)
-    done = train(cells, label, chosen, model, rows, scales, training, progress=progress, loop=loop)
+    done = train(cells, label, chosen, model, rows, scales, training, priors=known_before, progress=progress, loop=loop)
     provenance = {
         "xh2cm": importlib.metadata.version("xh2cm"),
         "torch": torch.__version__,
@@ -413,6 +456,8 @@ def fit_dataset(
         "normalise": normalise,
         "training": dataclasses.asdict(training),
         "targets": [t.described for t in rows],
+        "targets": [dataclasses.asdict(t) for t in rows],
+        "priors": [dataclasses.asdict(p) for p in known_before],
     }
     if beyond and targets is None:
         provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -135,7 +138,7 @@ def true_parameters(forcing: xr.Dataset) -> dict[str, xr.DataArray]:
     }
 
 
-def truth(forcing: xr.Dataset, passes: int = 3) -> xr.Dataset:
+def truth(forcing: xr.Dataset, passes: int = 3, constants: Mapping[str, float] | None = None) -> xr.Dataset:
     """Run the published physics on forcing of `twin` with known parameters.
 
     Parameters
@@ -144,20 +147,37 @@ def truth(forcing: xr.Dataset, passes: int = 3) -> xr.Dataset:
         From `twin`.
     passes : int
         How often the record is walked before the one that counts.
+    constants : mapping of str to float, optional
+        Global constants that shall differ from `CONSTANTS`.
 
     Returns
     -------
     xarray.Dataset
         Every flux and storage by public name, daily, and the parameters by theirs; global constants as attributes.
 
+    Raises
+    ------
+    InputError
+        There is no such constant.
+
     Examples
     --------
     >>> from xh2cm.data.twin import truth, twin
-    >>> known = truth(twin(cells=(2, 2), years=1))
-    >>> bool((abs(known["water_residual"]) < 1e-4).all())
-    True
+    >>> known = truth(twin(cells=(2, 2), years=1), constants={"q10": 2.0})
+    >>> known.attrs["q10"], bool((abs(known["water_residual"]) < 1e-4).all())
+    (2.0, True)
     """
     import torch
+
+    asked = dict(constants or {})
+    if unknown := [
+        Finding(f"constant {name}", "the twin has none", f"give one of {', '.join(close or CONSTANTS)}")
+        for name in asked
+        if name not in CONSTANTS
+        for close in [difflib.get_close_matches(name, CONSTANTS, n=1)]
+    ]:
+        raise InputError(unknown)
+    chosen = CONSTANTS | asked
 
     from xh2cm.physics import Processes, residuals, step
 
@@ -168,14 +188,14 @@ def truth(forcing: xr.Dataset, passes: int = 3) -> xr.Dataset:
     fields = true_parameters(forcing)
     daily = Forcing(*(tensors(forcing[name]) for name in FORCING))
     given = {name: tensors(array) for name, array in fields.items()}
-    constants = {name: torch.tensor(value, dtype=torch.float64) for name, value in CONSTANTS.items()}
+    fixed = {name: torch.tensor(value, dtype=torch.float64) for name, value in chosen.items()}
     zero = torch.zeros_like(daily.vpd[0])
     state, kept = State(zero, zero, zero, zero, zero + 1.0), {name: torch.empty_like(daily.vpd) for name in OUTPUTS}
     for _ in range(passes + 1):
         for day in range(len(daily.vpd)):
             before = state
             today = {name: values[day] for name, values in given.items()}
-            state, fluxes = step(Processes(), before, Forcing(*(x[day] for x in daily)), today | constants)
+            state, fluxes = step(Processes(), before, Forcing(*(x[day] for x in daily)), today | fixed)
             values = fluxes._asdict() | state._asdict() | residuals(before, state, fluxes)._asdict()
             for name, series in kept.items():
                 series[day] = values[name]
@@ -184,7 +204,7 @@ def truth(forcing: xr.Dataset, passes: int = 3) -> xr.Dataset:
         v.name: shape.copy(data=kept[f].unflatten(1, shape.shape[1:]).numpy()).assign_attrs(v.attrs)
         for f, v in OUTPUTS.items()
     }
-    return xr.Dataset(outputs | {name: a for name, a in fields.items() if name not in OUTPUTS}, attrs=dict(CONSTANTS))
+    return xr.Dataset(outputs | {name: a for name, a in fields.items() if name not in OUTPUTS}, attrs=chosen)
 
 
 def observe(known: xr.Dataset, *, noise: float = 0.05, gaps: float = 0.1, seed: int = 0) -> xr.Dataset:

@@ -2,8 +2,9 @@
 
 ``python examples/towers.py [path]`` takes daily FLUXNET2015 data of four forests in Switzerland, Finland and France and
 trains one model for all of them, twice: in five folds that are each blind to two or three YEARS of every tower, and in
-four folds that are each blind to one SITE. Every day is predicted by the fold that has not seen it. Seven years at Davos,
-from another source, are a test that no fold has seen anything of; it is downloaded (20 MB, GPL-3.0) and needs pyarrow.
+four folds that are each blind to one SITE. Every day is predicted by the fold that has not seen it. Seven years at
+Davos, from another source, are a test that no fold has seen anything of; it is downloaded (20 MB, GPL-3.0) and needs
+pyarrow.
 
 The rivals get the same days, and the learning rivals the same windows, spin-up, loss, weights, optimiser and number of
 epochs, by the same code:

@@ -456,7 +456,6 @@ def fit_dataset(
         "normalise": normalise,
         "training": dataclasses.asdict(training),
         "targets": [t.described for t in rows],
-        "targets": [dataclasses.asdict(t) for t in rows],
         "priors": [dataclasses.asdict(p) for p in known_before],
     }
     if beyond and targets is None:

@@ -33,8 +33,17 @@ OUTPUT = Path(__file__).resolve().parent / "output"
 VARIABLES = ["ET", "runoff", "TWS", "SWE", "SM", "GW", "precipitation_corrected", "water_residual"]
 TRAINING = {"width": 32, "window": 184, "spinup": 366, "batch_size": 32, "learning_rate": 0.03, "patience": None}
 
+CONSTANTS = {"pin": "global", "epochs": 30}
+"""Every parameter one learned number: a conventional process model."""
+
 # Okabe and Ito: told apart by colour-blind readers, too
-COLOURS = {"observed": "black", "model": "#0072B2", "untrained": "#E69F00", "climatology": "#999999"}
+COLOURS = {
+    "observed": "black",
+    "model": "#0072B2",
+    "constants": "#009E73",
+    "untrained": "#E69F00",
+    "climatology": "#999999",
+}
 FLUXES = {"P": "#56B4E9", "ET": "#009E73", "Q": "#0072B2", "change of TWS": "#D55E00"}
 
 
@@ -45,25 +54,33 @@ def delaware(ds: xr.Dataset) -> tuple[xh2cm.Fit, xr.Dataset, xr.Dataset, dict[st
     """Train on the runoff of 47 disjoint catchments; compare at their gauges, day by day and month by month."""
     inside = (ds["catchment"] >= 0).values
     learnt, gauges = ds.isel(nhru=inside), ds.isel(gauge=ds["learnt"].values)
-    fit = learnt.h2cm.fit(folds=5, groups="catchment", targets={"runoff": "daily"}, epochs=10, **TRAINING)
+    how = {"folds": 5, "groups": "catchment", "targets": {"runoff": "daily"}, **TRAINING}
+    fit = learnt.h2cm.fit(epochs=10, **how)
     held_out = learnt.h2cm.predict(fit, variables=VARIABLES, member="held-out")
-    before = learnt.h2cm.predict(untrained(fit), variables=["runoff"], member="held-out")
+    before, process = (
+        learnt.h2cm.predict(one, variables=["runoff"], member="held-out")
+        for one in (untrained(fit), learnt.h2cm.fit(**how | CONSTANTS))
+    )
 
     # No water is routed: a gauge shows the mean of its catchment's units
     weight = gauges["catchment_weight"].isel(nhru=inside)
     observed = gauges["gauge_runoff"].transpose("gauge", "time").rename(gauge="place", gauge_lat="lat", gauge_lon="lon")
-    modelled = held_out["runoff"], before["runoff"], fit.labels
-    predicted, blank, fold = (xr.dot(weight, x, dim="nhru").rename(gauge="place") for x in modelled)
-    daily = rivals(observed, predicted, blank, fold.round())
+    modelled = held_out["runoff"], process["runoff"], before["runoff"], fit.labels
+    *predicted, fold = (xr.dot(weight, x, dim="nhru").rename(gauge="place") for x in modelled)
+    daily = rivals(observed, *predicted, fold.round())
     tables = {"daily runoff at gauges": daily, "monthly runoff at gauges": daily.resample(time="MS").mean()}
     return fit, learnt, held_out, tables
 
 
 def twin(ds: xr.Dataset) -> tuple[xh2cm.Fit, xr.Dataset, xr.Dataset, dict[str, xr.Dataset]]:
     """Train on all that was "observed" of the twin; compare runoff and ET month by month in every cell."""
-    fit = ds.h2cm.fit(folds=5, scheme="cells", epochs=12, **TRAINING | {"batch_size": 16})
+    how = {"folds": 5, "scheme": "cells", **TRAINING, "batch_size": 16}
+    fit = ds.h2cm.fit(epochs=12, **how)
     held_out = ds.h2cm.predict(fit, variables=VARIABLES, member="held-out")
-    before = ds.h2cm.predict(untrained(fit), variables=["runoff", "ET"], member="held-out")
+    before, process = (
+        ds.h2cm.predict(one, variables=["runoff", "ET"], member="held-out")
+        for one in (untrained(fit), ds.h2cm.fit(**how | CONSTANTS))
+    )
 
     def series(array: xr.DataArray) -> xr.DataArray:
         """One row per cell."""
@@ -71,7 +88,7 @@ def twin(ds: xr.Dataset) -> tuple[xh2cm.Fit, xr.Dataset, xr.Dataset, dict[str, x
 
     tables = {}
     for name in ("runoff", "ET"):
-        monthly = (series(x[name].resample(time="MS").mean()) for x in (held_out, before))
+        monthly = (series(x[name].resample(time="MS").mean()) for x in (held_out, process, before))
         tables[f"monthly {name} of cells"] = rivals(series(ds[name].rename(month="time")), *monthly, series(fit.labels))
     return fit, ds, held_out, tables
 
@@ -82,9 +99,12 @@ def untrained(fit: xh2cm.Fit) -> xh2cm.Fit:
     return dataclasses.replace(fit, weights=torch.stack(weights))
 
 
-def rivals(observed: xr.DataArray, model: xr.DataArray, blank: xr.DataArray, fold: xr.DataArray) -> xr.Dataset:
-    """What was observed, beside four ways to say it (place, time).
+def rivals(
+    observed: xr.DataArray, model: xr.DataArray, process: xr.DataArray, blank: xr.DataArray, fold: xr.DataArray
+) -> xr.Dataset:
+    """What was observed, beside five ways to say it (place, time).
 
+    "constants" is the same physics with every parameter one number, calibrated on the same days of the same places.
     "climatology" is the mean of each calendar month at the places of the other folds: what one would guess without
     seeing the place. "own climatology" has seen it.
     """
@@ -94,7 +114,7 @@ def rivals(observed: xr.DataArray, model: xr.DataArray, blank: xr.DataArray, fol
     def of_month(array: xr.DataArray) -> xr.DataArray:
         return array.groupby("time.month").mean("time").sel(month=array["time"].dt.month).drop_vars("month")
 
-    found = {"model": model, "untrained": blank, "climatology": of_month(elsewhere)}
+    found = {"model": model, "constants": process, "untrained": blank, "climatology": of_month(elsewhere)}
     found["own climatology"] = of_month(observed)
     seen = observed.notnull()
     return xr.Dataset({"observed": observed, **{name: x.where(seen) for name, x in found.items()}})

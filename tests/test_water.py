@@ -16,7 +16,7 @@ import xh2cm
 from xh2cm.errors import FitError, InputError
 from xh2cm.fit import needed_forcing
 from xh2cm.model import PUBLISHED_NETWORKS, WATER_NETWORKS, HybridModel, Net, Scaling
-from xh2cm.physics import BiogenicNEE, DegreeDaySnow, Processes
+from xh2cm.physics import BiogenicNEE, DegreeDaySnow, PowerGroundwater, PriestleyTaylorEvaporation, Processes
 from xh2cm.variables import FORCING, OUTPUTS, Parameter
 
 FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
@@ -215,6 +215,29 @@ def test_water_is_the_full_models_water_where_the_weights_agree():
     for name in names:
         torch.testing.assert_close(alone[1][name], whole[1][name], rtol=1e-4, atol=1e-4, msg=name)
     assert alone[1]["tws"].max() > 10
+
+
+def test_what_is_read_from_a_prediction_needs_no_carbon_either(dry, fit):
+    out = dry.h2cm.predict(fit, variables="all")
+    found = out.h2cm.emergent(dry)
+    assert set(found.data_vars) == {"evaporative_fraction", "runoff_ratio", "evaporation_ratio", "transpiration_share"}
+    xr.testing.assert_allclose(found["runoff_ratio"], out["runoff"].sum("time") / dry["precipitation"].sum("time"))
+    assert "ET" in str(out.h2cm.rain_pulses(dry.drop_vars("vpd"), flux="ET", rain=1.0).data_vars)
+    assert list(dry.h2cm.response(fit, {"air_temperature": 1.0})) == ["ET", "runoff", "TWS"]
+    assert list(dry.h2cm.sensitivity(fit, "ET")) == list(FOUR)
+    with pytest.raises(InputError, match="variable GPP: is of carbon"):
+        dry.h2cm.sensitivity(fit, "GPP")
+    with pytest.raises(InputError, match="forcing co2: is not known"):
+        dry.h2cm.response(fit, factor={"co2": 2.0})
+    assert "q10" not in fit.constants()
+
+
+def test_other_kinds_of_networks_and_processes_walk_water_alone_too(dry):
+    gru = xh2cm.networks(WATER_NETWORKS, lstm={"kind": "gru"})
+    processes = Processes.water(groundwater=PowerGroundwater(), evaporation=PriestleyTaylorEvaporation())
+    fit = dry.h2cm.fit(2, processes=processes, networks=gru, **FIT)
+    plain, fast = (dry.h2cm.predict(fit, loop=loop) for loop in ("plain", "fast"))
+    xr.testing.assert_allclose(plain, fast, rtol=1e-4, atol=1e-4)
 
 
 def test_targets_of_carbon_are_left_out_and_told(short):

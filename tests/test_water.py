@@ -16,8 +16,16 @@ import xh2cm
 from xh2cm.errors import FitError, InputError
 from xh2cm.fit import needed_forcing
 from xh2cm.model import PUBLISHED_NETWORKS, WATER_NETWORKS, HybridModel, Net, Scaling
-from xh2cm.physics import BiogenicNEE, DegreeDaySnow, PowerGroundwater, PriestleyTaylorEvaporation, Processes
-from xh2cm.variables import FORCING, OUTPUTS, Parameter
+from xh2cm.physics import (
+    BiogenicNEE,
+    DegreeDaySnow,
+    PowerGroundwater,
+    PriestleyTaylorEvaporation,
+    Processes,
+    residuals,
+    step,
+)
+from xh2cm.variables import FORCING, OUTPUTS, Forcing, Parameter, State
 
 FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
 FOUR = ("net_radiation", "precipitation", "air_temperature", "vpd")
@@ -159,6 +167,24 @@ def test_water_alone_needs_no_carbon_and_gives_none(dry, fit):
     np.testing.assert_allclose(budget, change, atol=2e-3)
     assert list(dry.h2cm.predict(fit)) == ["ET", "runoff", "TWS"]
     assert "carbon" not in dry.h2cm.predict(fit).attrs["title"]
+
+
+def test_a_day_of_water_alone_books_no_carbon_and_the_water_of_every_other():
+    cells = torch.full((1, 3), 1.0)
+    state = State(swe=20 * cells, soil_moisture=60 * cells, groundwater=30 * cells, fapar=0.5 * cells, npp=1.5 * cells)
+    forcing = Forcing(150 * cells, 8 * cells, 278 * cells, 5 * cells, 400 * cells)
+    parameters = {p.name: cells * max(p.lower, 0.3) for p in Processes().parameters} | {"soil_capacity": 90 * cells}
+    after, fluxes = step(Processes.water(), state, forcing._replace(co2=None, vpd=None), parameters)
+    whole, all_fluxes = step(Processes(), state, forcing, parameters)
+    assert after.npp is state.npp
+    assert all(torch.equal(x, y) for x, y in zip(after[:4], whole[:4], strict=True))
+    carbon = {"gpp", "ra", "rh", "ter", "nep", "nee"}
+    assert {name for name, x in fluxes._asdict().items() if x is None} == carbon
+    for name in set(fluxes._fields) - carbon:
+        assert torch.equal(getattr(fluxes, name), getattr(all_fluxes, name)), name
+    found = residuals(state, after, fluxes)
+    assert found.carbon_residual is None
+    assert found.water_residual.abs().max() < 1e-4
 
 
 def test_training_water_alone_lowers_the_loss(dry):

@@ -16,8 +16,16 @@ import xh2cm
 from xh2cm.errors import FitError, InputError
 from xh2cm.fit import needed_forcing
 from xh2cm.model import PUBLISHED_NETWORKS, WATER_NETWORKS, HybridModel, Net, Scaling
-from xh2cm.physics import BiogenicNEE, DegreeDaySnow, Processes
-from xh2cm.variables import FORCING, OUTPUTS, Parameter
+from xh2cm.physics import (
+    BiogenicNEE,
+    DegreeDaySnow,
+    PowerGroundwater,
+    PriestleyTaylorEvaporation,
+    Processes,
+    residuals,
+    step,
+)
+from xh2cm.variables import FORCING, OUTPUTS, Forcing, Parameter, State
 
 FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
 FOUR = ("net_radiation", "precipitation", "air_temperature", "vpd")
@@ -161,6 +169,24 @@ def test_water_alone_needs_no_carbon_and_gives_none(dry, fit):
     assert "carbon" not in dry.h2cm.predict(fit).attrs["title"]
 
 
+def test_a_day_of_water_alone_books_no_carbon_and_the_water_of_every_other():
+    cells = torch.full((1, 3), 1.0)
+    state = State(swe=20 * cells, soil_moisture=60 * cells, groundwater=30 * cells, fapar=0.5 * cells, npp=1.5 * cells)
+    forcing = Forcing(150 * cells, 8 * cells, 278 * cells, 5 * cells, 400 * cells)
+    parameters = {p.name: cells * max(p.lower, 0.3) for p in Processes().parameters} | {"soil_capacity": 90 * cells}
+    after, fluxes = step(Processes.water(), state, forcing._replace(co2=None, vpd=None), parameters)
+    whole, all_fluxes = step(Processes(), state, forcing, parameters)
+    assert after.npp is state.npp
+    assert all(torch.equal(x, y) for x, y in zip(after[:4], whole[:4], strict=True))
+    carbon = {"gpp", "ra", "rh", "ter", "nep", "nee"}
+    assert {name for name, x in fluxes._asdict().items() if x is None} == carbon
+    for name in set(fluxes._fields) - carbon:
+        assert torch.equal(getattr(fluxes, name), getattr(all_fluxes, name)), name
+    found = residuals(state, after, fluxes)
+    assert found.carbon_residual is None
+    assert found.water_residual.abs().max() < 1e-4
+
+
 def test_training_water_alone_lowers_the_loss(dry):
     loss = dry.h2cm.fit(2, processes=Processes.water(), **{**FIT, "epochs": 4}).losses["loss"].sel(target="total")
     assert (loss.sel(split="training").isel(epoch=-1) < 0.98 * loss.sel(split="training").isel(epoch=0)).all()
@@ -215,6 +241,29 @@ def test_water_is_the_full_models_water_where_the_weights_agree():
     for name in names:
         torch.testing.assert_close(alone[1][name], whole[1][name], rtol=1e-4, atol=1e-4, msg=name)
     assert alone[1]["tws"].max() > 10
+
+
+def test_what_is_read_from_a_prediction_needs_no_carbon_either(dry, fit):
+    out = dry.h2cm.predict(fit, variables="all")
+    found = out.h2cm.emergent(dry)
+    assert set(found.data_vars) == {"evaporative_fraction", "runoff_ratio", "evaporation_ratio", "transpiration_share"}
+    xr.testing.assert_allclose(found["runoff_ratio"], out["runoff"].sum("time") / dry["precipitation"].sum("time"))
+    assert "ET" in str(out.h2cm.rain_pulses(dry.drop_vars("vpd"), flux="ET", rain=1.0).data_vars)
+    assert list(dry.h2cm.response(fit, {"air_temperature": 1.0})) == ["ET", "runoff", "TWS"]
+    assert list(dry.h2cm.sensitivity(fit, "ET")) == list(FOUR)
+    with pytest.raises(InputError, match="variable GPP: is of carbon"):
+        dry.h2cm.sensitivity(fit, "GPP")
+    with pytest.raises(InputError, match="forcing co2: is not known"):
+        dry.h2cm.response(fit, factor={"co2": 2.0})
+    assert "q10" not in fit.constants()
+
+
+def test_other_kinds_of_networks_and_processes_walk_water_alone_too(dry):
+    gru = xh2cm.networks(WATER_NETWORKS, lstm={"kind": "gru"})
+    processes = Processes.water(groundwater=PowerGroundwater(), evaporation=PriestleyTaylorEvaporation())
+    fit = dry.h2cm.fit(2, processes=processes, networks=gru, **FIT)
+    plain, fast = (dry.h2cm.predict(fit, loop=loop) for loop in ("plain", "fast"))
+    xr.testing.assert_allclose(plain, fast, rtol=1e-4, atol=1e-4)
 
 
 def test_targets_of_carbon_are_left_out_and_told(short):

@@ -421,8 +421,14 @@ class H2CMAccessor:
         """
         from xh2cm.results.emergent import emergent_quantities
 
-        told = None if forcing is None else check(forcing, names=names, units=units, targets=[], static=[]).dataset
-        return emergent_quantities(self._dataset, told, quantities=quantities, over=over)
+        if forcing is not None:
+            needed = (
+                "net_radiation",
+                "precipitation",
+                "air_temperature",
+            )  # the last as the first may be derived from it
+            forcing = check(forcing, names=names, units=units, forcing=needed, targets=[], static=[]).dataset
+        return emergent_quantities(self._dataset, forcing, quantities=quantities, over=over)
 
     def rain_pulses(
         self,
@@ -440,7 +446,7 @@ class H2CMAccessor:
         """Compose a flux of this prediction around rains after dry spells; see `xh2cm.results.emergent.rain_pulses`."""
         from xh2cm.results.emergent import rain_pulses
 
-        checked = check(forcing, names=names, units=units, targets=[], static=[]).dataset
+        checked = check(forcing, names=names, units=units, forcing=["precipitation"], targets=[], static=[]).dataset
         return rain_pulses(
             self._dataset, checked, flux=flux, rain=rain, dry=dry, dry_days=dry_days, before=before, after=after
         )

@@ -3,8 +3,8 @@
 ``python examples/folds.py`` takes the fit of ``make demo`` (the Delaware basin), or trains it first, about a minute.
 Each of its folds was blind to the gauges of a fifth of the catchments and started from other random numbers. All of
 them are run everywhere: where each was trained and where it was not, how often the observation lies between them, and
-which of the numbers inside the model they agree on. Runoff is all they were trained on: what agrees although nothing was
-said of it comes from the physics, and what does not agree is not known.
+which of the numbers inside the model they agree on. Runoff is all they were trained on: what agrees although nothing
+was said of it comes from the physics, and what does not agree is not known.
 """
 
 from __future__ import annotations

@@ -223,6 +223,13 @@ def test_water_alone_and_pins(store, tmp_path):
     assert set(xh2cm.load_fit(tmp_path / "all").model.pinned.values()) == {"global"}
 
 
+def test_priors_are_told_by_name(store, tmp_path):
+    told = ("fit", store, "--out", tmp_path / "told", *QUICK, "--priors", "q10=2.0,0.5")
+    assert run(*told).exit_code == 0
+    known = xh2cm.load_fit(tmp_path / "told").provenance["priors"]
+    assert known == [{"parameter": "q10", "mean": 2.0, "std": 0.5}]
+
+
 def test_every_argument_of_the_accessor_is_an_option(store):
     del store
     renamed = {
@@ -247,6 +254,7 @@ def test_every_argument_of_the_accessor_is_an_option(store):
         (("check", "{store}", "--names", "vpd"), "'vpd' is not NAME=VALUE"),
         (("check", "{store}", "--static", "clay", "--no-static"), "together with --no-static"),
         (("check", "{store}", "--missing", "guess"), "guess"),
+        (("fit", "{store}", "--out", "new", "--priors", "q10=1.5"), "'q10=1.5' is not NAME=VALUE"),
         (("fit", "{store}"), "--out"),
         (("fit", "{store}", "--out", "{fit}"), "--overwrite to replace it"),
         (("fit", "{store}", "--out", "{store}", "--overwrite"), "holds what is read"),

@@ -115,6 +115,12 @@ def number_or_name(text: str) -> float | str:
         return text
 
 
+def mean_and_std(text: str) -> tuple[float, float]:
+    """Read two numbers."""
+    mean, std = map(float, text.split(","))
+    return mean, std
+
+
 def described(
     names: list[str] | None,
     units: list[str] | None,
@@ -255,6 +261,14 @@ def fit(
         list[str] | None,
         about_training(metavar="NAME=NUMBER", help="Weight of a target, 1 if not given. Repeat for more."),
     ] = None,
+    priors: Annotated[
+        list[str] | None,
+        about_training(
+            metavar="NAME=MEAN,STD",
+            help="What is known of a global constant; as published if not given, --priors none for nothing. Repeat for "
+            "more.",
+        ),
+    ] = None,
     epochs: Annotated[int, about_training(help="At most so many.")] = FIT["epochs"],
     patience: Annotated[
         int, about_training(help="Epochs without a better validation loss before a fold stops; 0 for never.")
@@ -314,6 +328,7 @@ def fit(
             only=only,
             targets=targets,
             weights=shares,
+            priors={} if priors == ["none"] else mapping("--priors", priors, mean_and_std),
             epochs=epochs,
             patience=patience or None,
             batch_size=batch_size,

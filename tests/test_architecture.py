@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
     {"variables", "errors"},
+    {"lock"},
     {"targets"},
     {"physics"},
     {"loop"},

@@ -144,6 +144,9 @@ class H2CMAccessor:
         normalise: Literal["training", "stored"] = "training",
         seed: int = 0,
         device: str | torch.device | None = None,
+        memory: int | str | None = None,
+        run: str | os.PathLike[str] | None = None,
+        save_every: float = 10.0,
         loop: Loop = "auto",
         progress: bool = True,
         names: Mapping[str, str | float] | None = None,
@@ -187,6 +190,14 @@ class H2CMAccessor:
             By each fold's own training cells, or by the attributes ``mean`` and ``std`` of the variables.
         device : str or torch.device, optional
             The best there is if not given.
+        memory : int or str, optional
+            What the data may take, such as ``"4 GiB"``; half of what is free if not given. A dataset that is larger is
+            streamed: an epoch goes through its chunks in a random order, and the next are read meanwhile.
+        run : str or path, optional
+            A folder that the state of the training is kept in after each epoch, and every `save_every` minutes within
+            one; in the end it holds the fit, for `xh2cm.load_fit`. After a kill the same call goes on where it was,
+            and ends with the very weights of a run that nothing disturbed.
+        save_every : float
         loop : {"auto", "plain", "fast"}
             How days are walked: readably, or compiled for this model and processor; ``"auto"`` compiles where that is
             possible and pays. The numbers are the same but for rounding.
@@ -203,6 +214,8 @@ class H2CMAccessor:
         ------
         InputError
             Data, folds or arguments that cannot be used, all findings at once.
+        FitError, StoreError
+            A run in which something else was trained, that another process is at, or that cannot be written.
         """
         from xh2cm.data.pins import read_pins, spelled_out
         from xh2cm.fit import fit_dataset, needed_forcing
@@ -247,6 +260,9 @@ class H2CMAccessor:
                 seed=seed,
             ),
             device=device,
+            memory=memory,
+            run=run,
+            save_every=save_every,
             loop=loop,
             progress=progress,
         )

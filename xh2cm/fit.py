@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import difflib
@@ -24,7 +25,7 @@ import torch
 import xarray as xr
 
 import xh2cm.physics
-from xh2cm.data.cells import Cells, to_device, to_tensors
+from xh2cm.data.cells import to_device
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.pins import Pins
 from xh2cm.data.published import from_published, read_checkpoint
@@ -34,13 +35,16 @@ from xh2cm.model import KINDS, HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
 from xh2cm.targets import PRIORS, TARGET_TABLE, Comparison, Prior, Target
-from xh2cm.train import Training, label_tensor, normalisation, train
+from xh2cm.train import Normalisation, Portions, Training, normalisation, opened, train
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["Fit", "fit_dataset", "load_fit", "needed_forcing"]
+
+FINISHED = "fit"
+"""Folder of a run that the finished fit is in."""
 
 FORMAT = 2
 """Version of the files a fit is saved in; 1 had no pins, and all forcings in its scaling."""
@@ -214,14 +218,21 @@ class Fit:
             "format": FORMAT,
             "features": list(self.features),
             "spinup": dataclasses.asdict(self.spinup),
-            "processes": {slot: described(getattr(self.model.processes, slot)) for slot in Processes.slots},
-            "networks": [dataclasses.asdict(net) for net in self.model.networks],
-            "width": self.model.width,
-            "pins": self.model.pins,
+            **model_described(self.model),
             "provenance": self.provenance,
             "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
         }
         (folder / "fit.json").write_text(json.dumps(about, indent=1))
+
+
+def model_described(model: HybridModel) -> dict[str, Any]:
+    """A model as it is written down."""
+    return {
+        "processes": {slot: described(getattr(model.processes, slot)) for slot in Processes.slots},
+        "networks": [dataclasses.asdict(net) for net in model.networks],
+        "width": model.width,
+        "pins": model.pins,
+    }
 
 
 def described(process: Any) -> dict[str, Any] | None:
@@ -385,6 +396,9 @@ def fit_dataset(
     normalise: Literal["training", "stored"] = "training",
     training: Training | None = None,
     device: str | torch.device | None = None,
+    memory: int | str | None = None,
+    run: str | os.PathLike[str] | None = None,
+    save_every: float = 10.0,
     progress: bool = True,
     loop: Loop = "auto",
 ) -> Fit:
@@ -413,6 +427,12 @@ def fit_dataset(
     normalise : {"training", "stored"}
     training : Training, optional
     device : str or torch.device, optional
+    memory : int or str, optional
+        What the data may take, such as ``"4 GiB"``; half of what is free if not given. What is more is streamed.
+    run : str or path, optional
+        Folder that the state of the training is kept in, and the fit in the end. The same call goes on where it was.
+    save_every : float
+        Minutes between two states within an epoch; one is kept after each epoch.
     progress : bool
     loop : {"auto", "plain", "fast"}
         How days are walked; ``"auto"`` is compiled where that is possible and pays.
@@ -425,6 +445,8 @@ def fit_dataset(
     ------
     InputError
         If the data, the folds or the arguments cannot be used; all findings at once.
+    FitError, StoreError
+        If another training was begun in this run, or another process is at it, or the disk does not take it.
     """
     training = training or Training()
     where = to_device(device)
@@ -435,33 +457,65 @@ def fit_dataset(
     beyond = [t.name for t in TARGET_TABLE if t.name in dataset and not model.outputs.keys() >= set(t.fields)]
     idle = {*FORCING} - set(model.forcing) | ({*beyond} if targets is None else set())
     own = [t.name for t in targets or () if isinstance(t, Target)]
-    cells = to_tensors(dataset.drop_vars(idle, errors="ignore"), where, tuple(dict.fromkeys((*TARGETS, *own))))
-    cells = with_maps(cells, pins.maps, model.maps)
+    seen = tuple(dict.fromkeys((*TARGETS, *own)))
+    portions = Portions.of(
+        dataset.drop_vars(idle, errors="ignore"), labels, seen, pins.maps[list(model.maps)], where, memory
+    )
+    cells = portions.first.cells
     rows = chosen_targets({n: o.step for n, o in cells.targets.items()}, targets, weights, model.outputs)
-    label = label_tensor(labels, cells)
-    known = [k for k in label.unique().tolist() if k >= 0]
+    numbers = np.unique(labels.where(dataset["mask"]) if labels.dims != ("time",) else labels)
+    known = [int(k) for k in numbers[numbers >= 0]]
     if missing := [k for k in only or [] if k not in known]:
         raise InputError([Finding(f"fold {k}", "there is no such fold", f"choose from {known}") for k in missing])
-    chosen = list(only) if only is not None else known
+    chosen = tuple(only) if only is not None else tuple(known)
     known_before = chosen_priors(priors, model)
-    scales = normalisation(cells, label, chosen, rows, normalise)
-    done = train(cells, label, chosen, model, rows, scales, training, priors=known_before, progress=progress, loop=loop)
-    provenance = {
-        "xh2cm": importlib.metadata.version("xh2cm"),
-        "torch": torch.__version__,
-        "trained": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": str(where),
+    scales = normalisation(portions, chosen, rows, normalise)
+    recipe = {
         "period": f"{cells.time.values[0]!s:.10} to {cells.time.values[-1]!s:.10}",
-        "cells": f"{len(cells.forcing)} of {cells.mask.size}",
+        "cells": f"{int(dataset['mask'].sum())} of {dataset['mask'].size}",
         "normalise": normalise,
         "training": dataclasses.asdict(training),
         "targets": [t.described for t in rows],
         "priors": [dataclasses.asdict(p) for p in known_before],
     }
-    if beyond and targets is None:
-        provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"
-    kept = scales.scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
-    return Fit(done.weights, model, *kept)
+    asked = {
+        **{k: v for k, v in recipe.items() if k != "training"},
+        **{
+            k: v for k, v in dataclasses.asdict(training).items() if k != "epochs"
+        },  # more of them go on with what there is
+        **model_described(model),
+        "features": list(cells.features),
+        "folds": list(chosen),
+        "data": digest(labels, scales, pins.maps),
+    }
+    with opened(run, asked, chosen, save_every) if run is not None else contextlib.nullcontext() as kept:
+        done = train(
+            portions, chosen, model, rows, scales, training, priors=known_before, progress=progress, loop=loop, run=kept
+        )
+        provenance = {
+            "xh2cm": importlib.metadata.version("xh2cm"),
+            "torch": torch.__version__,
+            "trained": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "device": str(where),
+            **recipe,
+        }
+        if beyond and targets is None:
+            provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"
+        parts = scales.scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
+        fit = Fit(done.weights, model, *parts)
+        if kept is not None:
+            fit.save(kept.folder / FINISHED, overwrite=True)
+    return fit
+
+
+def digest(labels: xr.DataArray, scales: Normalisation, maps: xr.Dataset) -> str:
+    """What a training was made on, in 16 digits: who sees which cells, and moments of all they see."""
+    parts = [labels.values, *(x.cpu().numpy() for x in (*scales.scaling, *scales.targets.values()))]
+    parts += [maps[name].values for name in maps.data_vars]
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()[:16]
 
 
 def needed_forcing(
@@ -487,13 +541,6 @@ def needed_forcing(
     """
     pins = tuple((p.name, "global") for p in processes.parameters if p.name in pinned)
     return HybridModel(0, processes, tuple(networks or ()), pins=pins).forcing
-
-
-def with_maps(cells: Cells, maps: xr.Dataset, names: Sequence[str]) -> Cells:
-    """Put the maps of pinned parameters behind the static features."""
-    values = [maps[name].transpose(*cells.mask.dims).values.reshape(-1)[cells.index] for name in names]
-    behind = [torch.from_numpy(x).to(cells.static)[:, None] for x in values]
-    return dataclasses.replace(cells, static=torch.cat([cells.static, *behind], 1))
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -531,6 +578,10 @@ def load_fit(path: str | os.PathLike[str], *, processes: Processes | None = None
         raise FitError(f"{found} does not exist")
     if found.is_file():
         return from_checkpoint(found)
+    if (found / "run.json").exists():
+        found /= FINISHED
+        if not found.exists():
+            raise FitError(f"the run in {path} is not finished: go on with the command that began it")
     try:
         return from_folder(found, processes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:

@@ -21,6 +21,7 @@ FLOORS = (
     {"model", "data"},
     {"train"},
     {"fit", "predict", "results"},
+    {"cluster"},
     {"accessor"},
     {""},
     {"cli", "__main__"},

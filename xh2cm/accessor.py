@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from xh2cm.results.spread import coverage, spread
 
 if TYPE_CHECKING:
     import torch
+    from distributed import Client
 
     from xh2cm.data.cells import Cells
     from xh2cm.data.pins import Pin
@@ -147,6 +149,7 @@ class H2CMAccessor:
         memory: int | str | None = None,
         run: str | os.PathLike[str] | None = None,
         save_every: float = 10.0,
+        client: Client | None = None,
         loop: Loop = "auto",
         progress: bool = True,
         names: Mapping[str, str | float] | None = None,
@@ -198,6 +201,8 @@ class H2CMAccessor:
             one; in the end it holds the fit, for `xh2cm.load_fit`. After a kill the same call goes on where it was,
             and ends with the very weights of a run that nothing disturbed.
         save_every : float
+        client : distributed.Client, optional
+            Train the folds on the workers of this Dask cluster, some stacked on each; see `xh2cm.cluster.fit_on`.
         loop : {"auto", "plain", "fast"}
             How days are walked: readably, or compiled for this model and processor; ``"auto"`` compiles where that is
             possible and pays. The numbers are the same but for rounding.
@@ -234,6 +239,10 @@ class H2CMAccessor:
             mask=mask,
             missing=missing,
         )
+        if client is not None:
+            from xh2cm.cluster import fit_on
+
+            fit_dataset = partial(fit_on, client)
         self._fit = fit_dataset(
             report.dataset,
             folds,

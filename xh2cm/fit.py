@@ -41,10 +41,13 @@ from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Fit", "fit_dataset", "load_fit", "needed_forcing"]
+__all__ = ["Fit", "fit_dataset", "gather", "load_fit", "needed_forcing"]
 
 FINISHED = "fit"
 """Folder of a run that the finished fit is in."""
+
+ALIKE = ("period", "cells", "normalise", "training", "targets", "priors")
+"""What fits that are gathered must say alike of how they came about."""
 
 FORMAT = 2
 """Version of the files a fit is saved in; 1 had no pins, and all forcings in its scaling."""
@@ -508,6 +511,76 @@ def fit_dataset(
     return fit
 
 
+def gather(fits: Sequence[Fit], labels: xr.DataArray | None = None) -> Fit:
+    """Join fits of some folds each into one.
+
+    Parameters
+    ----------
+    fits : sequence of Fit
+        Of the same model, on the same data, each with other folds.
+    labels : DataArray, optional
+        Fold labels to keep; those of the fits if not given.
+
+    Returns
+    -------
+    Fit
+        With the folds in ascending order.
+
+    Raises
+    ------
+    FitError
+        If they do not belong together, or a fold is in two of them.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> ds = xh2cm.tutorial.open_dataset("twin")
+    >>> how = {"folds": 2, "scheme": "cells", "epochs": 1, "width": 8, "progress": False}
+    >>> whole = xh2cm.gather([ds.h2cm.fit(only=[fold], **how) for fold in (1, 0)])
+    >>> whole.folds, whole.fingerprint == ds.h2cm.fit(**how).fingerprint
+    ((0, 1), True)
+    """
+    if not fits:
+        raise FitError("there is no fit to gather")
+    first = fits[0]
+    said = [
+        {"features": fit.features, "spinup": fit.spinup, **model_described(fit.model)}
+        | {key: fit.provenance.get(key) for key in ALIKE}
+        for fit in fits
+    ]
+    other = {key for own in said for key, value in own.items() if value != said[0][key]}
+    if not all(label_values(fit).equals(label_values(first)) for fit in fits):  # type: ignore[no-untyped-call]
+        other.add("fold labels")
+    if other:
+        raise FitError(f"the fits do not belong together: they differ in {', '.join(sorted(other))}")
+    every = [k for fit in fits for k in fit.folds]
+    if twice := sorted({k for k in every if every.count(k) > 1}):
+        raise FitError(f"folds {twice} are in more than one of the fits")
+    order = np.argsort(every)
+    losses = xr.concat([fit.losses for fit in fits], "fold", join="outer").sortby("fold")
+    losses["loss"] = losses["loss"].transpose("split", "target", "epoch", "fold")
+    scaling = (
+        None
+        if first.scaling is None
+        else Scaling(
+            *(torch.cat([x.cpu() for x in parts])[order] for parts in zip(*(fit.scaling for fit in fits), strict=True))
+        )
+    )
+    return dataclasses.replace(
+        first,
+        weights=torch.cat([fit.weights.cpu() for fit in fits])[order],
+        scaling=scaling,
+        labels=first.labels if labels is None else labels,
+        losses=losses.sel(target=first.losses["target"], split=first.losses["split"]),
+        provenance={**first.provenance, "gathered": f"from {len(fits)} fits"},
+    )
+
+
+def label_values(fit: Fit) -> xr.Variable:
+    """Fold labels without coordinates; nothing for a fit that has none."""
+    return xr.Variable((), np.nan) if fit.labels is None else fit.labels.variable
+
+
 def digest(labels: xr.DataArray, scales: Normalisation, maps: xr.Dataset) -> str:
     """What a training was made on, in 16 digits: who sees which cells, and moments of all they see."""
     parts = [labels.values, *(x.cpu().numpy() for x in (*scales.scaling, *scales.targets.values()))]
@@ -578,10 +651,10 @@ def load_fit(path: str | os.PathLike[str], *, processes: Processes | None = None
         raise FitError(f"{found} does not exist")
     if found.is_file():
         return from_checkpoint(found)
-    if (found / "run.json").exists():
+    if (found / FINISHED / "fit.json").exists():
         found /= FINISHED
-        if not found.exists():
-            raise FitError(f"the run in {path} is not finished: go on with the command that began it")
+    elif (found / "run.json").exists():
+        raise FitError(f"the run in {path} is not finished: go on with the command that began it")
     try:
         return from_folder(found, processes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:

@@ -101,7 +101,9 @@ def train(
     number = counted(portions, folds, targets, training)
     device = portions.first.cells.forcing.device
     length = Samples(*portions.first, tuple(targets), training).length
-    work = 2 * sum(number.values()) * length * min(training.epochs, SURE_EPOCHS)  # spin-up and window
+    # Spin-up and window, for all folds there are: so that some of them alone take the loop that they take together
+    windows = sum(number[folds[0], split] for split in SPLITS) * number["folds"]
+    work = 2 * windows * length * min(training.epochs, SURE_EPOCHS)
     trainer = Trainer(portions, tuple(folds), model, tuple(targets), scales, training, priors, paying(loop, work))
     course = (run and run.latest(device)) or Course.begun(model, folds, training.seed, device)
     keep = run.keep if run else nothing
@@ -142,8 +144,8 @@ def nanmean(values: Tensor) -> float:
 
 def counted(
     portions: Portions, folds: Sequence[int], targets: Sequence[Target], training: Training
-) -> Counter[tuple[int, Split]]:
-    """Count the samples of each fold, and refuse where one has none.
+) -> Counter[tuple[int, Split] | str]:
+    """Count the samples of each fold, and ``"folds"`` in all; refuse where one has no sample.
 
     Warns
     -----
@@ -155,10 +157,12 @@ def counted(
     InputError
         If a fold has no sample, or a target no gauge.
     """
-    number: Counter[tuple[int, Split]] = Counter()
+    number: Counter[tuple[int, Split] | str] = Counter()
+    known: set[int] = set()
     split: dict[str, tuple[Tensor, Tensor]] = {}  # of each target: gauges there, and those of them that are split
     for portion in portions.walk(portions.grouped()):
         samples = Samples(*portion, tuple(targets), training)
+        known |= {k for k in portion.label.unique().tolist() if k >= 0}
         for k in folds:
             for which in SPLITS:
                 number[k, which] += len(samples.of(k, which).cell)
@@ -193,7 +197,7 @@ def counted(
             warnings.warn(f"target {name}: {problem}: {remedy}", H2CMWarning, stacklevel=3)
     if findings:
         raise InputError(findings)
-    return number
+    return number + Counter(folds=len(known))
 
 
 @dataclasses.dataclass(frozen=True)

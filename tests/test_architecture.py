@@ -19,7 +19,7 @@ FLOORS = (
     {"loop"},
     {"model", "data"},
     {"train"},
-    {"fit", "predict", "results"},
+    {"fit", "predict", "results", "state"},
     {"accessor"},
     {""},
     {"cli", "__main__"},

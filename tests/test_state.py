@@ -217,7 +217,7 @@ def test_on_the_command_line(ds, fit, tmp_path):
     assert "holds what is read" in " ".join(refused.output.replace("│", " ").split())
 
 
-def test_water_only_and_networks_without_memory(ds, twin):
+def test_water_only_and_networks_without_memory(ds):
     land = ds[["precipitation", "air_temperature", "net_radiation", "vpd", "ET"]]
     fit = land.h2cm.fit(2, **FIT, processes=xh2cm.Processes.water(), pin="global")
     assert carried(fit.model) == 5

@@ -20,7 +20,7 @@ FLOORS = (
     {"loop"},
     {"model", "data"},
     {"train"},
-    {"fit", "predict", "results"},
+    {"fit", "predict", "results", "state"},
     {"cluster"},
     {"accessor"},
     {""},

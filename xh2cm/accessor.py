@@ -284,6 +284,8 @@ class H2CMAccessor:
         variables: Sequence[str] | Literal["all"] | None = None,
         member: Literal["mean", "all", "held-out"] | int = "mean",
         spinup: int | SpinUp | None = None,
+        state: xr.Dataset | None = None,
+        keep_state: bool = False,
         pin: Mapping[str, Pin] | None = None,
         device: str | torch.device | None = None,
         loop: Loop = "auto",
@@ -305,9 +307,15 @@ class H2CMAccessor:
             Mean over folds, every fold, for each cell the fold that did not see it, or one fold.
         spinup : int or SpinUp, optional
             As in training if not given.
+        state : Dataset, optional
+            A prediction of the days before, made by the same fit with ``keep_state=True``, also read back from disk:
+            this one starts from it, without a spin-up.
+        keep_state : bool
+            Add a variable ``state``: all that each fold and cell hands to the day after the last.
         pin : mapping of str to number, DataArray or str, optional
             Other maps for parameters that were pinned to one, where those of the fit do not reach this land.
         device : str or torch.device, optional
+            The best there is where it is run, on Dask arrays by the worker, if not given.
         loop : {"auto", "plain", "fast"}
             As in `fit`.
         names, units, static, mask, missing
@@ -323,14 +331,39 @@ class H2CMAccessor:
         FitError
             Before any fit, or if the fit does not belong to this dataset.
         InputError
-            If the data cannot be used or a variable is unknown.
+            If the data cannot be used, a variable is unknown, or the state is of other cells, days or folds or of
+            another fit.
+
+        Notes
+        -----
+        Two halves, the second from the state of the first, give the numbers of the whole record, bit for bit if the
+        same `loop` walks them (``"auto"`` may choose another for a shorter record).
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
+        >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, progress=False)
+        >>> first = ds.isel(time=slice(0, 40)).h2cm.predict(fit, keep_state=True, loop="plain")
+        >>> second = ds.isel(time=slice(40, 60)).h2cm.predict(fit, state=first, loop="plain")
+        >>> second.sizes["time"], first["state"].attrs["day"]
+        (20, '2001-02-09')
         """
         from xh2cm.predict import predict_dataset
 
         fit, checked, maps = self._ready(fit, pin, names=names, units=units, static=static, mask=mask, missing=missing)
         start = self._spinup(spinup)
         return predict_dataset(
-            checked, fit, variables=variables, member=member, spinup=start, maps=maps, device=device, loop=loop
+            checked,
+            fit,
+            variables=variables,
+            member=member,
+            spinup=start,
+            maps=maps,
+            state=state,
+            keep_state=keep_state,
+            device=device,
+            loop=loop,
         )
 
     def response(

@@ -429,6 +429,17 @@ def predict(
     spinup: Annotated[
         int | None, about_output(metavar="DAYS", help="Days walked once beforehand; as in training if not given.")
     ] = None,
+    state: Annotated[
+        Path | None,
+        about_output(
+            exists=True,
+            metavar="STORE",
+            help="Start, without a spin-up, from what a prediction of the days before has kept with --keep-state.",
+        ),
+    ] = None,
+    keep_state: Annotated[
+        bool, about_output("--keep-state", help="Also write the state at the end, to predict on from.")
+    ] = PREDICT["keep_state"],
     pin: Annotated[
         list[str] | None,
         about_data(
@@ -449,7 +460,7 @@ def predict(
 ) -> None:
     """Compute fluxes, storages and learned parameters, and write them to Zarr chunk by chunk."""
     told = described(names, units, static, no_static, mask, missing)
-    refuse_place(out, overwrite, "zarr.json", [path, trained])
+    refuse_place(out, overwrite, "zarr.json", [path, trained, *([state] if state else [])])
     if out.suffix in (".nc", ".zip"):
         raise typer.BadParameter(f"{out}: this writes a Zarr folder, call it {out.stem}.zarr", param_hint="--out")
     with bar(progress):
@@ -458,6 +469,8 @@ def predict(
             variables="all" if variable == ["all"] else variable,
             member=int(member) if member.isdigit() else member,
             spinup=spinup,
+            state=open_path(state) if state else None,
+            keep_state=keep_state,
             pin=mapping("--pin", pin, number_or_name),
             loop=loop,
             device=device,

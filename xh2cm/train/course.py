@@ -118,7 +118,7 @@ class Course:
             "groups": json.dumps(self.groups),
             "portion": str(self.portion),
             "step": str(self.step),
-            "losses": json.dumps(list(self.history[0]) if self.history else []),
+            "losses": json.dumps(list(self.history[0] if self.history else self.running)),  # files keep no order
             "reasons": json.dumps({str(k): list(reason) for k, reason in self.reasons.items()}),
         }
 
@@ -126,13 +126,13 @@ class Course:
     def recalled(cls, tensors: dict[str, Tensor], described: dict[str, str], device: torch.device) -> Course:
         """What `tensors` and `described` gave."""
         names = json.loads(described["losses"])
-        history = [tensors[f"history.{name}"] for name in names]
+        history = [tensors[f"history.{name}"] for name in names if f"history.{name}" in tensors]
         return cls(
             optimiser=AdamW(*(tensors[f"optimiser.{name}"].to(device) for name in AdamW._fields)),
             groups=json.loads(described["groups"]),
             portion=int(described["portion"]),
             step=int(described["step"]),
-            running={n.removeprefix("running."): x for n, x in tensors.items() if n.startswith("running.")},
+            running={name: tensors[f"running.{name}"] for name in names if f"running.{name}" in tensors},
             history=[dict(zip(names, of_epoch, strict=True)) for of_epoch in zip(*history, strict=True)],
             reasons={int(k): Finding(*reason) for k, reason in json.loads(described["reasons"]).items()},
             **{name: tensors[name].to(device if name == "best" else "cpu") for name in TENSORS},

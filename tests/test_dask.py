@@ -111,7 +111,7 @@ def client():
     distributed = pytest.importorskip("distributed", reason="needs distributed: pip install 'xh2cm[distributed]'")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
         ) as cluster,
         distributed.Client(cluster, timeout=60) as client,
     ):

@@ -61,7 +61,7 @@ def main() -> None:
         built = time.perf_counter() - began
         graph = collections_to_expr([array.data for array in out.data_vars.values()]).optimize().__dask_graph__()
         ready = time.perf_counter() - began
-        size = len(cloudpickle.dumps(dict(graph)))
+        size = sum(len(cloudpickle.dumps(task)) for task in graph.values())  # one by one, as a scheduler sends them
         weights = fit.weights.numel() * fit.weights.element_size()
     names = Counter(key_split(key) for key in graph)
     print(f"{ds['mask'].size:,} cells x {ds.sizes['time']:,} days, {ds['vpd'].nbytes * 4 / 2**30:,.0f} GiB of forcing")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import NamedTuple
 
-__all__ = ["Finding", "FitError", "H2CMError", "H2CMWarning", "InputError", "StoreError"]
+__all__ = ["Finding", "FitError", "H2CMError", "H2CMWarning", "InputError", "StoreError", "number_findings"]
 
 
 class Finding(NamedTuple):
@@ -27,6 +29,39 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.variable}: {self.problem}\n    -> {self.remedy}"
+
+
+def number_findings(given: Mapping[str, object], least: Mapping[str, float | int]) -> list[Finding]:
+    """Say which numbers are none, or too small.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        None stands for what is not given, and is none of this function's business.
+    least : mapping of str to float or int
+        Where it is an int, only whole numbers will do.
+
+    Returns
+    -------
+    list of Finding
+
+    Examples
+    --------
+    >>> number_findings({"epochs": 1.5, "width": None}, {"epochs": 1, "width": 1})
+    [Finding(variable='epochs', problem='1.5 is no whole number', remedy='give at least 1')]
+    """
+    found = []
+    for name, low in least.items():
+        value, whole = given[name], isinstance(low, int)
+        if value is None:
+            continue
+        fits = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+        if not fits or not math.isfinite(value):  # type: ignore[arg-type]
+            problem = f"{value!r:.60} is no {'whole' if whole else 'finite'} number"
+            found.append(Finding(name, problem, f"give at least {low}"))
+        elif value < low:  # type: ignore[operator]
+            found.append(Finding(name, f"{value} is too small", f"give at least {low}"))
+    return found
 
 
 class H2CMError(Exception):

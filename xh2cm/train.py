@@ -23,7 +23,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from xh2cm.data.cells import Cells, Observed, place
-from xh2cm.errors import Finding, H2CMWarning, InputError
+from xh2cm.errors import Finding, H2CMWarning, InputError, number_findings
 from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model.hybrid import HybridModel, Scaling, SpinUp
 from xh2cm.model.loss import Compared, Gauges, Truth, losses
@@ -82,12 +82,7 @@ class Training:
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "patience": 1, "batch_size": 1, "learning_rate": 0.0, "clip": 0.0, "window": 28}
-        findings = [
-            Finding(name, f"{value} is too small", f"give at least {low}")
-            for name, low in least.items()
-            if (value := getattr(self, name)) is not None and value < low
-        ]
-        if findings:
+        if findings := number_findings(vars(self), {**least, "seed": 0}):
             raise InputError(findings)
 
     def rate(self, epoch: int) -> float:

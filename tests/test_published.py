@@ -343,7 +343,7 @@ def with_pickle(path: Path, content: bytes, **more: bytes) -> None:
         b"cposix\nsystem\n(S'touch trace'\ntR.",
         b'cbuiltins\neval\n(S\'open("trace", "w")\'\ntR.',
         b'c__builtin__\nexec\n(S\'open("trace", "w")\'\ntR.',
-        b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x12open('trace', 'w+')\x85R.",
+        b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x13open('trace', 'w+')\x85R.",
         b"(S'touch trace'\nios\nsystem\n.",  # INST
         b"(cos\nsystem\nS'touch trace'\no.",  # OBJ
         b"cleaves_a_trace\nwhatever\n.",  # imports a module, which does something

@@ -216,7 +216,7 @@ class H2CMAccessor:
             names=names,
             units=units,
             forcing=needed_forcing(processes, networks, pinned),
-            targets=None if targets is None else list(targets),
+            targets=list(targets) if isinstance(targets, Mapping) else targets,
             static=static,
             mask=mask,
             missing=missing,
@@ -487,7 +487,7 @@ class H2CMAccessor:
         """A number of days, as a spin-up."""
         from xh2cm.model import SpinUp
 
-        return SpinUp(spinup) if isinstance(spinup, int) else spinup
+        return spinup if spinup is None or isinstance(spinup, SpinUp) else SpinUp(spinup)
 
     def _groups(self, groups: str | xr.DataArray | None) -> str | xr.DataArray | None:
         """Groups by name, from the user's dataset."""

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import NamedTuple
 
-__all__ = ["Finding", "FitError", "H2CMError", "H2CMWarning", "InputError", "StoreError", "number_findings"]
+__all__ = [
+    "Finding",
+    "FitError",
+    "H2CMError",
+    "H2CMWarning",
+    "InputError",
+    "StoreError",
+    "mapping_findings",
+    "number_findings",
+]
 
 
 class Finding(NamedTuple):
@@ -29,6 +38,32 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.variable}: {self.problem}\n    -> {self.remedy}"
+
+
+def mapping_findings(given: Mapping[str, object], example: str) -> list[Finding]:
+    """Say which arguments are no mappings.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        By the name of the argument; None stands for what is not given.
+    example : str
+        What one of them may hold.
+
+    Returns
+    -------
+    list of Finding
+
+    Examples
+    --------
+    >>> mapping_findings({"weights": 2.0, "priors": None}, '"ET": 2.0')
+    [Finding(variable='weights', problem='2.0 is no mapping', remedy='weights={"ET": 2.0}')]
+    """
+    return [
+        Finding(name, f"{value!r:.60} is no mapping", f"{name}={{{example}}}")
+        for name, value in given.items()
+        if not (value is None or isinstance(value, Mapping))
+    ]
 
 
 def number_findings(given: Mapping[str, object], least: Mapping[str, float | int]) -> list[Finding]:

@@ -28,9 +28,10 @@ from xh2cm.data.cells import Cells, to_device, to_tensors
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.pins import Pins
 from xh2cm.data.published import from_published, read_checkpoint
-from xh2cm.errors import Finding, FitError, H2CMWarning, InputError, StoreError
+from xh2cm.errors import Finding, FitError, H2CMWarning, InputError, StoreError, mapping_findings
 from xh2cm.loop.lanes import Loop
 from xh2cm.model import KINDS, HybridModel, Net, Scaling, SpinUp
+from xh2cm.model.hybrid import is_number
 from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
 from xh2cm.sealed import SUMS, aside, intact, read_file, read_sums, replaced, seal
@@ -228,7 +229,7 @@ class Fit:
             "pins": self.model.pins,
             "provenance": self.provenance,
         }
-        (folder / ABOUT).write_text(json.dumps(about, indent=1))
+        (folder / ABOUT).write_text(json.dumps(about, indent=1, default=np.generic.item))  # NumPy's numbers as Python's
         seal(folder)
 
 
@@ -274,9 +275,11 @@ def chosen_targets(
     """
     table = {t.name: t for t in TARGET_TABLE}
     names = {alias.lower(): key for key, var in TARGETS.items() for alias in (key, *var.aliases)}
+    if findings := mapping_findings({"weights": weights}, '"ET": 2.0'):
+        raise InputError(findings)
     how = dict(targets) if isinstance(targets, Mapping) else {}
     asked: dict[str, Target] = {}
-    for one in found if targets is None else targets:
+    for one in found if targets is None else [targets] if isinstance(targets, str | Target) else targets:
         row = one if isinstance(one, Target) else Target(one, compare=cast(Comparison, how.get(one, "")))
         name = row.name if row.name in found else names.get(row.name.lower(), row.name)
         base = table.get(name, Target(name))
@@ -329,8 +332,8 @@ def row_findings(row: Target, found: Mapping[str, str], outputs: Collection[str]
     if many and (row.mapping is None or row.compare == "ratio"):
         problem = f"has {len(row.fields)} fields and is compared as {row.compare}"
         yield Finding(name, problem, "give one field, a mapping that makes one of them, or two for a ratio")
-    if not (math.isfinite(row.weight) and row.weight >= 0):
-        yield Finding(name, f"has the weight {row.weight}", "give a finite number that is not negative")
+    if not (is_number(row.weight) and math.isfinite(row.weight) and row.weight >= 0):
+        yield Finding(name, f"has the weight {row.weight!r:.60}", "give a finite number that is not negative")
     if row.quality and row.compare in ("interannual", "ratio"):
         yield Finding(name, f"is compared as {row.compare}, which knows no quality", "leave quality out")
 
@@ -354,7 +357,10 @@ def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: Hybri
         If there is no such constant, or no spread.
     """
     constants = [name.removeprefix("global.") for name in model.layout if name.startswith("global.")]
-    given = PRIORS if priors is None else tuple(Prior(name, *pair) for name, pair in priors.items())
+    if findings := mapping_findings({"priors": priors}, '"q10": (1.5, 0.3)'):
+        raise InputError(findings)
+    pairs = {name: pair if np.shape(pair) == (2,) else (pair, None) for name, pair in (priors or {}).items()}
+    given = PRIORS if priors is None else tuple(Prior(name, *pair) for name, pair in pairs.items())
     findings = [
         Finding(f"prior of {p.parameter}", "the model has no such global constant", f"give one of {constants}")
         for p in given
@@ -363,11 +369,11 @@ def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: Hybri
     findings += [
         Finding(
             f"prior of {p.parameter}",
-            f"mean {p.mean} and standard deviation {p.std} are no prior",
+            f"mean {p.mean!r:.60} and standard deviation {p.std!r:.60} are no prior",
             "give a finite mean and a standard deviation above 0, or leave it out to know nothing",
         )
         for p in given
-        if not (math.isfinite(p.mean) and 0 < p.std < math.inf)
+        if not (is_number(p.mean) and is_number(p.std) and math.isfinite(p.mean) and 0 < p.std < math.inf)
     ]
     if findings:
         raise InputError(findings)

@@ -43,7 +43,7 @@ import xh2cm
 from xh2cm.data.cells import to_tensors
 from xh2cm.data.tutorial import fetch_wheel
 from xh2cm.model import Scaling, SpinUp
-from xh2cm.train import Training, label_tensor, normalisation, train
+from xh2cm.train import Portions, Training, label_tensor, normalisation, train
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "output"
@@ -269,11 +269,21 @@ def lstm(ds: xr.Dataset, labels: xr.DataArray, seed: int) -> Predictor:
     training = Training(**SETTINGS | {"spinup": spinup, "learning_rate": LSTM_RATE, "seed": seed})
 
     def member(fold: int) -> tuple[int, PureLSTM, Tensor, Scaling]:
-        scales = normalisation(cells, label, [fold], TARGETS)
+        scales = normalisation(Portions.whole(cells, label), [fold], TARGETS)
         mean = [checked[row.name].where(labels != fold).mean().fillna(0.0).item() for row in TARGETS]
         std = torch.cat([scales.targets[row.name] for row in TARGETS])
         model = PureLSTM(len(cells.features), torch.tensor(mean), std, 1000 * seed + fold)
-        done = train(cells, label, [fold], model, TARGETS, scales, training, priors=(), progress=False, loop="plain")
+        done = train(
+            Portions.whole(cells, label),
+            [fold],
+            model,
+            TARGETS,
+            scales,
+            training,
+            priors=(),
+            progress=False,
+            loop="plain",
+        )
         return fold, model, done.weights, scales.scaling
 
     with ThreadPoolExecutor(2) as two_cores:  # each fold has its own dice, so the order does not matter

@@ -14,12 +14,14 @@ PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
     {"variables", "errors"},
-    {"targets", "sealed"},
+    {"lock", "sealed"},
+    {"targets"},
     {"physics"},
     {"loop"},
     {"model", "data"},
     {"train"},
-    {"fit", "predict", "results"},
+    {"fit", "predict", "results", "state"},
+    {"cluster"},
     {"accessor"},
     {""},
     {"cli", "__main__"},

@@ -233,7 +233,7 @@ def test_priors_are_told_by_name(store, tmp_path):
 def test_every_argument_of_the_accessor_is_an_option(store):
     del store
     renamed = {
-        "fit": {"targets": "target"},
+        "fit": {"targets": "target", "run": "out", "client": "scheduler"},
         "predict": {"fit": "trained", "variables": "variable"},
         "check": {"targets": "target"},
     }
@@ -256,7 +256,10 @@ def test_every_argument_of_the_accessor_is_an_option(store):
         (("check", "{store}", "--missing", "guess"), "guess"),
         (("fit", "{store}", "--out", "new", "--priors", "q10=1.5"), "'q10=1.5' is not NAME=VALUE"),
         (("fit", "{store}"), "--out"),
-        (("fit", "{store}", "--out", "{fit}"), "--overwrite to replace it"),
+        (("fit", "{store}", "--out", "{nc}"), "give another path"),
+        (("gather", "{fit}", "--out", "{fit}/fit"), "--overwrite to replace it"),
+        (("gather", "{fit}", "--out", "{nc}"), "give another path"),
+        (("fit", "{store}", "--out", "{folder}/new", "--scheduler", "nonsense://here"), "does not answer"),
         (("fit", "{store}", "--out", "{store}", "--overwrite"), "holds what is read"),
         (("fit", "{store}", "--out", "{folder}", "--overwrite"), "holds what is read"),
         (("fit", "{store}", "--out", "{store}/zarr.json/fit"), "takes no files"),
@@ -277,12 +280,29 @@ def test_usage_is_exit_status_2(store, netcdf, fitted, refusal, arguments, said)
     assert not (store.parent / "new.zarr").exists()
 
 
-def test_an_output_that_exists_is_refused_before_anything_is_read(store, fitted, monkeypatch, refusal):
+def test_an_output_that_exists_is_refused_before_anything_is_read(store, netcdf, monkeypatch, refusal):
     def never(path):
         raise AssertionError(f"{path} was opened")
 
     monkeypatch.setattr("xh2cm.cli.open_path", never)
-    assert refusal("fit", store, "--out", fitted)[0] == 2
+    assert refusal("fit", store, "--out", netcdf)[0] == 2
+
+
+def test_a_run_that_is_finished_is_left_as_it_is_and_another_training_refused(store, fitted, refusal):
+    before = xh2cm.load_fit(fitted).fingerprint
+    assert run("fit", store, "--out", fitted, *QUICK).exit_code == 0
+    assert xh2cm.load_fit(fitted).fingerprint == before
+    status, told = refusal("fit", store, "--out", fitted, *QUICK, "--seed", "7")
+    assert status == 1
+    assert "seed was 0 and is 7" in told
+
+
+def test_folds_one_by_one_are_gathered_into_the_fit_of_all(store, fitted, tmp_path):
+    for fold in (1, 0):
+        assert run("fit", store, "--out", tmp_path / f"fold-{fold}", *QUICK, "--fold", fold).exit_code == 0
+    runs = sorted(tmp_path.glob("fold-*"))
+    assert run("gather", *runs, "--out", tmp_path / "all").exit_code == 0
+    assert xh2cm.load_fit(tmp_path / "all").fingerprint == xh2cm.load_fit(fitted).fingerprint
 
 
 def test_overwrite_replaces(store, fitted, tmp_path):
@@ -316,7 +336,7 @@ def test_what_is_no_data_is_said(tmp_path, refusal, name, content, said):
 def test_a_truncated_fit_is_refused(store, fitted, tmp_path, refusal):
     path = tmp_path / "fit"
     shutil.copytree(fitted, path)
-    weights = path / "weights.safetensors"
+    weights = path / "fit" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     status, told = refusal("predict", store, "--fit", path, "--out", tmp_path / "out.zarr")
     assert status == 1

@@ -17,7 +17,7 @@ from xh2cm.model import HybridModel, SpinUp
 from xh2cm.model.optimiser import AdamW
 from xh2cm.physics import DegreeDaySnow, Processes
 from xh2cm.targets import TARGET_TABLE
-from xh2cm.train import Batch, Samples, Training, label_tensor, normalisation, train
+from xh2cm.train import Batch, Portions, Samples, Training, label_tensor, normalisation, train
 from xh2cm.variables import Parameter
 
 QUICK = {"scheme": "cells", "width": 6, "batch_size": 3, "progress": False, "seed": 3}
@@ -94,11 +94,11 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_only_for_its_fold(shor
     label = label_tensor(short.h2cm.folds(2, scheme="cells"), cells)
     rows = [t for t in TARGET_TABLE if t.name in ("ET", "GPP")]
     model, settings = HybridModel(len(cells.features), width=6), Training(epochs=3, patience=None, batch_size=2)
-    scales = normalisation(cells, label, [0, 1], rows)
-    good = train(cells, label, [0, 1], model, rows, scales, settings, progress=False)
+    scales = normalisation(Portions.whole(cells, label), [0, 1], rows)
+    good = train(Portions.whole(cells, label), [0, 1], model, rows, scales, settings, progress=False)
     broken = scales._replace(targets={**scales.targets, "ET": scales.targets["ET"] * torch.tensor([1.0, torch.nan])})
     with pytest.warns(xh2cm.H2CMWarning, match="fold 1: 6 steps were skipped, .* the loss of ET not finite"):
-        found = train(cells, label, [0, 1], model, rows, broken, settings, progress=False)
+        found = train(Portions.whole(cells, label), [0, 1], model, rows, broken, settings, progress=False)
     assert found.losses["skipped_steps"].values.tolist() == [0, 6]
     assert torch.equal(found.weights[0], good.weights[0])
     assert found.weights[1].isfinite().all()
@@ -245,11 +245,12 @@ def test_a_fold_without_training_or_validation_samples_is_an_error(short):
     cells = to_tensors(short.h2cm.check().dataset, "cpu")
     rows = [t for t in TARGET_TABLE if t.name == "ET"]
     model = HybridModel(len(cells.features), width=4)
-    scales = normalisation(cells, torch.zeros(8, 1, dtype=torch.long), [1], rows)
+    portions = Portions.whole(cells, torch.zeros(8, 1, dtype=torch.long))
+    scales = normalisation(portions, [1], rows)
     with pytest.raises(InputError, match="fold 0: has no sample to train on"):
-        train(cells, torch.zeros(8, 1, dtype=torch.long), [0], model, rows, scales, Training(epochs=1), progress=False)
+        train(portions, [0], model, rows, scales, Training(epochs=1), progress=False)
     with pytest.raises(InputError, match="fold 1: has no sample to validate on"):
-        train(cells, torch.zeros(8, 1, dtype=torch.long), [1], model, rows, scales, Training(epochs=1), progress=False)
+        train(portions, [1], model, rows, scales, Training(epochs=1), progress=False)
 
 
 # -- saving and loading ------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from xh2cm.data.cells import to_tensors
 from xh2cm.fit import chosen_targets
 from xh2cm.model import HybridModel, Scaling, SpinUp
 from xh2cm.model.loss import losses
-from xh2cm.train import Batch, Samples, Training, normalisation
+from xh2cm.train import Batch, Portions, Samples, Training, normalisation
 
 WINDOW = Training(window=365, spinup=SpinUp(365))
 ONLY_RESPIRATION = {"q10", "basal_respiration"}
@@ -43,7 +43,7 @@ def step(ds, together=None):
     samples = Samples(cells, label, rows, WINDOW)
     cell = torch.arange(len(label))[:, None] if together is None else torch.tensor([together])
     batch = Batch(torch.ones(len(cell), dtype=torch.int64), cell, 0 * cell, torch.ones_like(cell, dtype=torch.bool))
-    scales = normalisation(cells, label, [1], rows)
+    scales = normalisation(Portions.whole(cells, label), [1], rows)
     scaling = Scaling(*(x.expand(len(cell), -1) for x in scales.scaling))
     weights = model.initial(torch.Generator().manual_seed(0)).repeat(len(cell), 1).requires_grad_()
 

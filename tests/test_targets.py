@@ -14,7 +14,7 @@ from xh2cm.errors import InputError
 from xh2cm.fit import chosen_targets
 from xh2cm.model.loss import Compared, Truth, losses
 from xh2cm.targets import TARGET_TABLE, leaf_area_index
-from xh2cm.train import Batch, Drawn, Samples, Training, batches, gauge_label, label_tensor, normalisation
+from xh2cm.train import Batch, Drawn, Portions, Samples, Training, batches, gauge_label, label_tensor, normalisation
 
 QUICK = {"scheme": "cells", "width": 4, "batch_size": 3, "progress": False, "epochs": 1}
 FORCING = ["net_radiation", "precipitation", "air_temperature", "vpd", "co2"]
@@ -319,7 +319,7 @@ def test_the_table_stays_the_published_one():
 def test_normalisation_of_gauges_is_of_those_in_training(gauged):
     dataset, cells, rows = gauged
     labels = xr.DataArray([[0, 0, 1, 1], [1, 1, 1, 0]], dims=("lat", "lon"), coords=dataset["mask"].coords)
-    scales = normalisation(cells, label_tensor(labels, cells), [0, 1], rows)
+    scales = normalisation(Portions.whole(cells, label_tensor(labels, cells)), [0, 1], rows)
     flow = cells.targets["flow"].values
     expected = [flow[1:3].std(correction=0), flow[0].std(correction=0)]
     torch.testing.assert_close(scales.targets["flow"], torch.stack(expected), rtol=1e-4, atol=0)

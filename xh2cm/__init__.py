@@ -21,7 +21,7 @@ from xh2cm.errors import Finding, FitError, H2CMError, H2CMWarning, InputError, 
 from xh2cm.targets import Target
 
 if TYPE_CHECKING:
-    from xh2cm.fit import Fit, load_fit
+    from xh2cm.fit import Fit, gather, load_fit
     from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, SpinUp, networks
     from xh2cm.physics import Processes
     from xh2cm.variables import Parameter
@@ -46,6 +46,7 @@ __all__ = [
     "Target",
     "check",
     "fold_labels",
+    "gather",
     "load_fit",
     "networks",
     "open_published",
@@ -54,6 +55,7 @@ __all__ = [
 
 _LATER = {
     "Fit": "xh2cm.fit",
+    "gather": "xh2cm.fit",
     "load_fit": "xh2cm.fit",
     "HybridModel": "xh2cm.model",
     "Net": "xh2cm.model",

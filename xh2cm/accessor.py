@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from xh2cm.results.spread import coverage, spread
 
 if TYPE_CHECKING:
     import torch
+    from distributed import Client
 
     from xh2cm.data.cells import Cells
     from xh2cm.data.pins import Pin
@@ -144,6 +146,10 @@ class H2CMAccessor:
         normalise: Literal["training", "stored"] = "training",
         seed: int = 0,
         device: str | torch.device | None = None,
+        memory: int | str | None = None,
+        run: str | os.PathLike[str] | None = None,
+        save_every: float = 10.0,
+        client: Client | None = None,
         loop: Loop = "auto",
         progress: bool = True,
         names: Mapping[str, str | float] | None = None,
@@ -187,6 +193,16 @@ class H2CMAccessor:
             By each fold's own training cells, or by the attributes ``mean`` and ``std`` of the variables.
         device : str or torch.device, optional
             The best there is if not given.
+        memory : int or str, optional
+            What the data may take, such as ``"4 GiB"``; half of what is free if not given. A dataset that is larger is
+            streamed: an epoch goes through its chunks in a random order, and the next are read meanwhile.
+        run : str or path, optional
+            A folder that the state of the training is kept in after each epoch, and every `save_every` minutes within
+            one; in the end it holds the fit, for `xh2cm.load_fit`. After a kill the same call goes on where it was,
+            and ends with the very weights of a run that nothing disturbed.
+        save_every : float
+        client : distributed.Client, optional
+            Train the folds on the workers of this Dask cluster, some stacked on each; see `xh2cm.cluster.fit_on`.
         loop : {"auto", "plain", "fast"}
             How days are walked: readably, or compiled for this model and processor; ``"auto"`` compiles where that is
             possible and pays. The numbers are the same but for rounding.
@@ -203,6 +219,8 @@ class H2CMAccessor:
         ------
         InputError
             Data, folds or arguments that cannot be used, all findings at once.
+        FitError, StoreError
+            A run in which something else was trained, that another process is at, or that cannot be written.
         """
         from xh2cm.data.pins import read_pins, spelled_out
         from xh2cm.fit import fit_dataset, needed_forcing
@@ -221,6 +239,10 @@ class H2CMAccessor:
             mask=mask,
             missing=missing,
         )
+        if client is not None:
+            from xh2cm.cluster import fit_on
+
+            fit_dataset = partial(fit_on, client)
         self._fit = fit_dataset(
             report.dataset,
             folds,
@@ -247,6 +269,9 @@ class H2CMAccessor:
                 seed=seed,
             ),
             device=device,
+            memory=memory,
+            run=run,
+            save_every=save_every,
             loop=loop,
             progress=progress,
         )
@@ -259,6 +284,8 @@ class H2CMAccessor:
         variables: Sequence[str] | Literal["all"] | None = None,
         member: Literal["mean", "all", "held-out"] | int = "mean",
         spinup: int | SpinUp | None = None,
+        state: xr.Dataset | None = None,
+        keep_state: bool = False,
         pin: Mapping[str, Pin] | None = None,
         device: str | torch.device | None = None,
         loop: Loop = "auto",
@@ -280,9 +307,15 @@ class H2CMAccessor:
             Mean over folds, every fold, for each cell the fold that did not see it, or one fold.
         spinup : int or SpinUp, optional
             As in training if not given.
+        state : Dataset, optional
+            A prediction of the days before, made by the same fit with ``keep_state=True``, also read back from disk:
+            this one starts from it, without a spin-up.
+        keep_state : bool
+            Add a variable ``state``: all that each fold and cell hands to the day after the last.
         pin : mapping of str to number, DataArray or str, optional
             Other maps for parameters that were pinned to one, where those of the fit do not reach this land.
         device : str or torch.device, optional
+            The best there is where it is run, on Dask arrays by the worker, if not given.
         loop : {"auto", "plain", "fast"}
             As in `fit`.
         names, units, static, mask, missing
@@ -298,14 +331,39 @@ class H2CMAccessor:
         FitError
             Before any fit, or if the fit does not belong to this dataset.
         InputError
-            If the data cannot be used or a variable is unknown.
+            If the data cannot be used, a variable is unknown, or the state is of other cells, days or folds or of
+            another fit.
+
+        Notes
+        -----
+        Two halves, the second from the state of the first, give the numbers of the whole record, bit for bit if the
+        same `loop` walks them (``"auto"`` may choose another for a shorter record).
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
+        >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, progress=False)
+        >>> first = ds.isel(time=slice(0, 40)).h2cm.predict(fit, keep_state=True, loop="plain")
+        >>> second = ds.isel(time=slice(40, 60)).h2cm.predict(fit, state=first, loop="plain")
+        >>> second.sizes["time"], first["state"].attrs["day"]
+        (20, '2001-02-09')
         """
         from xh2cm.predict import predict_dataset
 
         fit, checked, maps = self._ready(fit, pin, names=names, units=units, static=static, mask=mask, missing=missing)
         start = self._spinup(spinup)
         return predict_dataset(
-            checked, fit, variables=variables, member=member, spinup=start, maps=maps, device=device, loop=loop
+            checked,
+            fit,
+            variables=variables,
+            member=member,
+            spinup=start,
+            maps=maps,
+            state=state,
+            keep_state=keep_state,
+            device=device,
+            loop=loop,
         )
 
     def response(

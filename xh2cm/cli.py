@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -172,6 +173,19 @@ def bar(shown: bool = True) -> ProgressBar:
     return ProgressBar(minimum=1.0 if shown else math.inf, out=sys.stderr)
 
 
+def connected(scheduler: str) -> Any:
+    """A client of a Dask cluster."""
+    try:
+        from distributed import Client
+    except ModuleNotFoundError:
+        remedy = "pip install 'xh2cm[distributed]'"
+        raise typer.BadParameter(f"needs distributed: {remedy}", param_hint="--scheduler") from None
+    try:
+        return Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{scheduler} does not answer: {error}", param_hint="--scheduler") from None
+
+
 def show_version(asked: bool) -> None:
     if asked:
         typer.echo(f"xh2cm {xh2cm.__version__}")
@@ -237,18 +251,22 @@ def plain(report: Report) -> dict[str, Any]:
 
 
 @app.command(
-    epilog="Example: xh2cm fit basin.nc --out basin_fit --folds 5 --scheme degrees --target runoff --epochs 100"
+    epilog="Example: xh2cm fit basin.nc --out basin_fit --folds 5 --scheme degrees --target runoff --epochs 100. "
+    "After a kill the same command goes on where it was."
 )
 def fit(
     path: Data,
-    out: Annotated[Path, about_output(metavar="FIT", help="Folder the fit is saved in.")],
+    out: Annotated[
+        Path, about_output(metavar="RUN", help="Folder that the states of the training are kept in, and then the fit.")
+    ],
     folds: Annotated[int, about_folds(help="How many folds.")] = FIT["folds"],
     scheme: Annotated[Scheme | None, about_folds(help="What stays together in a fold.")] = None,
     size: Annotated[float | None, about_folds(help="Side of a block, in cells (blocks) or degrees.")] = None,
     groups: Annotated[str | None, about_folds(metavar="SOURCE", help="Labels of the groups.")] = None,
     test: Annotated[float | None, about_folds(metavar="SHARE", help="Share put aside for a test.")] = None,
     only: Annotated[
-        list[int] | None, about_folds(metavar="FOLD", help="Train this fold only. Repeat for more.")
+        list[int] | None,
+        about_folds("--only", "--fold", metavar="FOLD", help="Train this fold only. Repeat for more."),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -299,6 +317,22 @@ def fit(
         about_training(help="By each fold's training cells, or by the attributes mean and std of the data."),
     ] = FIT["normalise"],
     seed: Annotated[int, about_training(help="Of first weights and order of samples.")] = FIT["seed"],
+    memory: Annotated[
+        str | None,
+        about_training(
+            metavar="BYTES",
+            help="What the data may take, such as 4GiB; half of what is free if not given. More streams.",
+        ),
+    ] = None,
+    save_every: Annotated[
+        float, about_output(metavar="MINUTES", help="Between two states within an epoch; one is kept after each.")
+    ] = FIT["save_every"],
+    scheduler: Annotated[
+        str | None,
+        about_output(
+            metavar="ADDRESS", help="Of a Dask cluster whose workers take the folds, such as tcp://host:8786."
+        ),
+    ] = None,
     names: Names = None,
     units: Units = None,
     static: Static = None,
@@ -317,7 +351,9 @@ def fit(
         raise typer.BadParameter("say for every target how to compare it, or for none", param_hint="--target")
     targets = mapping("--target", target) if any(how) else target
     shares = mapping("--weights", weights, float)
-    refuse_place(out, overwrite, "fit.json", [path])
+    if overwrite or not (out / "run.json").exists():
+        refuse_place(out, overwrite, "run.json", [path])
+        shutil.rmtree(out, ignore_errors=True)
     with bar(progress):
         done = open_path(path).h2cm.fit(
             folds,
@@ -340,11 +376,27 @@ def fit(
             pin="global" if pin == ["global"] else mapping("--pin", pin, number_or_name),
             normalise=normalise,
             seed=seed,
+            memory=memory,
+            run=out,
+            save_every=save_every,
+            client=scheduler and connected(scheduler),
             loop=loop,
             device=device,
             progress=progress,
             **told,
         )
+    typer.echo(f"{done!r}\nsaved in {out}")
+
+
+@app.command(epilog="Example: xh2cm gather runs/fold-* --out basin_fit")
+def gather(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", exists=True, help="What `xh2cm fit` has left.")],
+    out: Annotated[Path, about_output(metavar="FIT", help="Folder the fit is saved in.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Join fits of some folds each into one."""
+    refuse_place(out, overwrite, "fit.json", runs)
+    done = xh2cm.gather([xh2cm.load_fit(run) for run in runs])
     typer.echo(f"{done!r}\nsaved in {done.save(out, overwrite=overwrite)}")
 
 
@@ -377,6 +429,17 @@ def predict(
     spinup: Annotated[
         int | None, about_output(metavar="DAYS", help="Days walked once beforehand; as in training if not given.")
     ] = None,
+    state: Annotated[
+        Path | None,
+        about_output(
+            exists=True,
+            metavar="STORE",
+            help="Start, without a spin-up, from what a prediction of the days before has kept with --keep-state.",
+        ),
+    ] = None,
+    keep_state: Annotated[
+        bool, about_output("--keep-state", help="Also write the state at the end, to predict on from.")
+    ] = PREDICT["keep_state"],
     pin: Annotated[
         list[str] | None,
         about_data(
@@ -397,7 +460,7 @@ def predict(
 ) -> None:
     """Compute fluxes, storages and learned parameters, and write them to Zarr chunk by chunk."""
     told = described(names, units, static, no_static, mask, missing)
-    refuse_place(out, overwrite, "zarr.json", [path, trained])
+    refuse_place(out, overwrite, "zarr.json", [path, trained, *([state] if state else [])])
     if out.suffix in (".nc", ".zip"):
         raise typer.BadParameter(f"{out}: this writes a Zarr folder, call it {out.stem}.zarr", param_hint="--out")
     with bar(progress):
@@ -406,6 +469,8 @@ def predict(
             variables="all" if variable == ["all"] else variable,
             member=int(member) if member.isdigit() else member,
             spinup=spinup,
+            state=open_path(state) if state else None,
+            keep_state=keep_state,
             pin=mapping("--pin", pin, number_or_name),
             loop=loop,
             device=device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import difflib
@@ -24,7 +25,7 @@ import torch
 import xarray as xr
 
 import xh2cm.physics
-from xh2cm.data.cells import Cells, to_device, to_tensors
+from xh2cm.data.cells import to_device
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.pins import Pins
 from xh2cm.data.published import from_published, read_checkpoint
@@ -36,13 +37,19 @@ from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
 from xh2cm.sealed import SUMS, aside, intact, read_file, read_sums, replaced, seal
 from xh2cm.targets import PRIORS, TARGET_TABLE, Comparison, Prior, Target
-from xh2cm.train import Training, label_tensor, normalisation, train
+from xh2cm.train import Normalisation, Portions, Training, normalisation, opened, train
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Fit", "fit_dataset", "load_fit", "needed_forcing"]
+__all__ = ["Fit", "fit_dataset", "gather", "load_fit", "needed_forcing"]
+
+FINISHED = "fit"
+"""Folder of a run that the finished fit is in."""
+
+ALIKE = ("period", "cells", "normalise", "training", "targets", "priors")
+"""What fits that are gathered must say alike of how they came about."""
 
 FORMAT = 3
 """Version of the files a fit is saved in; 1 had no pins, and all forcings in its scaling, 2 no list of checksums."""
@@ -223,14 +230,21 @@ class Fit:
             "format": FORMAT,
             "features": list(self.features),
             "spinup": dataclasses.asdict(self.spinup),
-            "processes": {slot: described(getattr(self.model.processes, slot)) for slot in Processes.slots},
-            "networks": [dataclasses.asdict(net) for net in self.model.networks],
-            "width": self.model.width,
-            "pins": self.model.pins,
+            **model_described(self.model),
             "provenance": self.provenance,
         }
         (folder / ABOUT).write_text(json.dumps(about, indent=1, default=np.generic.item))  # NumPy's numbers as Python's
         seal(folder)
+
+
+def model_described(model: HybridModel) -> dict[str, Any]:
+    """A model as it is written down."""
+    return {
+        "processes": {slot: described(getattr(model.processes, slot)) for slot in Processes.slots},
+        "networks": [dataclasses.asdict(net) for net in model.networks],
+        "width": model.width,
+        "pins": model.pins,
+    }
 
 
 def described(process: Any) -> dict[str, Any] | None:
@@ -399,6 +413,9 @@ def fit_dataset(
     normalise: Literal["training", "stored"] = "training",
     training: Training | None = None,
     device: str | torch.device | None = None,
+    memory: int | str | None = None,
+    run: str | os.PathLike[str] | None = None,
+    save_every: float = 10.0,
     progress: bool = True,
     loop: Loop = "auto",
 ) -> Fit:
@@ -427,6 +444,12 @@ def fit_dataset(
     normalise : {"training", "stored"}
     training : Training, optional
     device : str or torch.device, optional
+    memory : int or str, optional
+        What the data may take, such as ``"4 GiB"``; half of what is free if not given. What is more is streamed.
+    run : str or path, optional
+        Folder that the state of the training is kept in, and the fit in the end. The same call goes on where it was.
+    save_every : float
+        Minutes between two states within an epoch; one is kept after each epoch.
     progress : bool
     loop : {"auto", "plain", "fast"}
         How days are walked; ``"auto"`` is compiled where that is possible and pays.
@@ -439,6 +462,8 @@ def fit_dataset(
     ------
     InputError
         If the data, the folds or the arguments cannot be used; all findings at once.
+    FitError, StoreError
+        If another training was begun in this run, or another process is at it, or the disk does not take it.
     """
     training = training or Training()
     where = to_device(device)
@@ -449,33 +474,135 @@ def fit_dataset(
     beyond = [t.name for t in TARGET_TABLE if t.name in dataset and not model.outputs.keys() >= set(t.fields)]
     idle = {*FORCING} - set(model.forcing) | ({*beyond} if targets is None else set())
     own = [t.name for t in targets or () if isinstance(t, Target)]
-    cells = to_tensors(dataset.drop_vars(idle, errors="ignore"), where, tuple(dict.fromkeys((*TARGETS, *own))))
-    cells = with_maps(cells, pins.maps, model.maps)
+    seen = tuple(dict.fromkeys((*TARGETS, *own)))
+    portions = Portions.of(
+        dataset.drop_vars(idle, errors="ignore"), labels, seen, pins.maps[list(model.maps)], where, memory
+    )
+    cells = portions.first.cells
     rows = chosen_targets({n: o.step for n, o in cells.targets.items()}, targets, weights, model.outputs)
-    label = label_tensor(labels, cells)
-    known = [k for k in label.unique().tolist() if k >= 0]
+    numbers = np.unique(labels.where(dataset["mask"]) if labels.dims != ("time",) else labels)
+    known = [int(k) for k in numbers[numbers >= 0]]
     if missing := [k for k in only or [] if k not in known]:
         raise InputError([Finding(f"fold {k}", "there is no such fold", f"choose from {known}") for k in missing])
-    chosen = list(only) if only is not None else known
+    chosen = tuple(only) if only is not None else tuple(known)
     known_before = chosen_priors(priors, model)
-    scales = normalisation(cells, label, chosen, rows, normalise)
-    done = train(cells, label, chosen, model, rows, scales, training, priors=known_before, progress=progress, loop=loop)
-    provenance = {
-        "xh2cm": importlib.metadata.version("xh2cm"),
-        "torch": torch.__version__,
-        "trained": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": str(where),
+    scales = normalisation(portions, chosen, rows, normalise)
+    recipe = {
         "period": f"{cells.time.values[0]!s:.10} to {cells.time.values[-1]!s:.10}",
-        "cells": f"{len(cells.forcing)} of {cells.mask.size}",
+        "cells": f"{int(dataset['mask'].sum())} of {dataset['mask'].size}",
         "normalise": normalise,
         "training": dataclasses.asdict(training),
         "targets": [t.described for t in rows],
         "priors": [dataclasses.asdict(p) for p in known_before],
     }
-    if beyond and targets is None:
-        provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"
-    kept = scales.scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
-    return Fit(done.weights, model, *kept)
+    asked = {
+        **{k: v for k, v in recipe.items() if k != "training"},
+        **{
+            k: v for k, v in dataclasses.asdict(training).items() if k != "epochs"
+        },  # more of them go on with what there is
+        **model_described(model),
+        "features": list(cells.features),
+        "folds": list(chosen),
+        "data": digest(labels, scales, pins.maps),
+    }
+    with opened(run, asked, chosen, save_every) if run is not None else contextlib.nullcontext() as kept:
+        done = train(
+            portions, chosen, model, rows, scales, training, priors=known_before, progress=progress, loop=loop, run=kept
+        )
+        provenance = {
+            "xh2cm": importlib.metadata.version("xh2cm"),
+            "torch": torch.__version__,
+            "trained": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "device": str(where),
+            **recipe,
+        }
+        if beyond and targets is None:
+            provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"
+        parts = scales.scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
+        fit = Fit(done.weights, model, *parts)
+        if kept is not None:
+            fit.save(kept.folder / FINISHED, overwrite=True)
+    return fit
+
+
+def gather(fits: Sequence[Fit], labels: xr.DataArray | None = None) -> Fit:
+    """Join fits of some folds each into one.
+
+    Parameters
+    ----------
+    fits : sequence of Fit
+        Of the same model, on the same data, each with other folds.
+    labels : DataArray, optional
+        Fold labels to keep; those of the fits if not given.
+
+    Returns
+    -------
+    Fit
+        With the folds in ascending order.
+
+    Raises
+    ------
+    FitError
+        If they do not belong together, or a fold is in two of them.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> ds = xh2cm.tutorial.open_dataset("twin")
+    >>> how = {"folds": 2, "scheme": "cells", "epochs": 1, "width": 8, "progress": False}
+    >>> whole = xh2cm.gather([ds.h2cm.fit(only=[fold], **how) for fold in (1, 0)])
+    >>> whole.folds, whole.fingerprint == ds.h2cm.fit(**how).fingerprint
+    ((0, 1), True)
+    """
+    if not fits:
+        raise FitError("there is no fit to gather")
+    first = fits[0]
+    said = [
+        {"features": fit.features, "spinup": fit.spinup, **model_described(fit.model)}
+        | {key: fit.provenance.get(key) for key in ALIKE}
+        for fit in fits
+    ]
+    other = {key for own in said for key, value in own.items() if value != said[0][key]}
+    if not all(label_values(fit).equals(label_values(first)) for fit in fits):  # type: ignore[no-untyped-call]
+        other.add("fold labels")
+    if other:
+        raise FitError(f"the fits do not belong together: they differ in {', '.join(sorted(other))}")
+    every = [k for fit in fits for k in fit.folds]
+    if twice := sorted({k for k in every if every.count(k) > 1}):
+        raise FitError(f"folds {twice} are in more than one of the fits")
+    order = np.argsort(every)
+    losses = xr.concat([fit.losses for fit in fits], "fold", join="outer").sortby("fold")
+    losses["loss"] = losses["loss"].transpose("split", "target", "epoch", "fold")
+    scaling = (
+        None
+        if first.scaling is None
+        else Scaling(
+            *(torch.cat([x.cpu() for x in parts])[order] for parts in zip(*(fit.scaling for fit in fits), strict=True))
+        )
+    )
+    return dataclasses.replace(
+        first,
+        weights=torch.cat([fit.weights.cpu() for fit in fits])[order],
+        scaling=scaling,
+        labels=first.labels if labels is None else labels,
+        losses=losses.sel(target=first.losses["target"], split=first.losses["split"]),
+        provenance={**first.provenance, "gathered": f"from {len(fits)} fits"},
+    )
+
+
+def label_values(fit: Fit) -> xr.Variable:
+    """Fold labels without coordinates; nothing for a fit that has none."""
+    return xr.Variable((), np.nan) if fit.labels is None else fit.labels.variable
+
+
+def digest(labels: xr.DataArray, scales: Normalisation, maps: xr.Dataset) -> str:
+    """What a training was made on, in 16 digits: who sees which cells, and moments of all they see."""
+    parts = [labels.values, *(x.cpu().numpy() for x in (*scales.scaling, *scales.targets.values()))]
+    parts += [maps[name].values for name in maps.data_vars]
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()[:16]
 
 
 def needed_forcing(
@@ -501,13 +628,6 @@ def needed_forcing(
     """
     pins = tuple((p.name, "global") for p in processes.parameters if p.name in pinned)
     return HybridModel(0, processes, tuple(networks or ()), pins=pins).forcing
-
-
-def with_maps(cells: Cells, maps: xr.Dataset, names: Sequence[str]) -> Cells:
-    """Put the maps of pinned parameters behind the static features."""
-    values = [maps[name].transpose(*cells.mask.dims).values.reshape(-1)[cells.index] for name in names]
-    behind = [torch.from_numpy(x).to(cells.static)[:, None] for x in values]
-    return dataclasses.replace(cells, static=torch.cat([cells.static, *behind], 1))
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -556,6 +676,10 @@ def load_fit(path: str | os.PathLike[str], *, processes: Processes | None = None
         raise FitError(f"{found} cannot be read: {error}") from error
     if is_file:
         return from_checkpoint(found)
+    if os.path.lexists(found / FINISHED / ABOUT):
+        found /= FINISHED
+    elif os.path.lexists(found / "run.json"):
+        raise FitError(f"the run in {path} is not finished: go on with the command that began it")
     try:
         fit = from_folder(found, processes)
     except FitError:

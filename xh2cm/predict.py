@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib.metadata
+import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 import xarray as xr
+from dask.base import tokenize
+from dask.delayed import delayed
 
 from xh2cm.data.cells import place, to_device
 from xh2cm.data.folds import TEST
@@ -25,12 +30,14 @@ from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model import HybridModel, Scaling, SpinUp
 from xh2cm.model.watch import first_failure
 from xh2cm.physics import Processes
+from xh2cm.state import AXES, NAME, about_state, carried, packed, read_state, unpacked
 from xh2cm.variables import OUTPUTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xh2cm.fit import Fit
+    from xh2cm.model.hybrid import Carry
 
 __all__ = ["DEFAULT_VARIABLES", "maps_for", "predict_dataset", "write_zarr"]
 
@@ -41,6 +48,9 @@ CARBON = {p.name for p in Processes().parameters} - {p.name for p in Processes.w
     v.name for v in OUTPUTS.values() if v.quantity == "carbon flux"
 }
 """What a model of water alone does not compute."""
+
+AGAIN = "open the store again and check it: it was changed, or lacks a chunk, since it was checked"
+"""What to do about data that are not what they were."""
 
 PINNED: Mapping[float | str, str] = {"map": "a map", "global": "one learned constant"}
 """How pins are spoken of in attributes; numbers speak for themselves."""
@@ -56,12 +66,13 @@ class Runner:
     scaling: Scaling
     fields: tuple[str, ...]
     member: Member
-    device: str
+    device: str | None  # None for the best there is where it runs
     spinup: SpinUp
     batch: int
     loop: Loop
     land: xr.DataArray  # with its coordinates, to say where a run went wrong
     time: np.ndarray
+    keeps: bool = False  # whether the state at the end comes behind the fields
 
     def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...] | np.ndarray:
         """Run a block.
@@ -69,41 +80,54 @@ class Runner:
         Parameters
         ----------
         *arrays : ndarray
-            The forcings (..., time), static features (..., feature), mask (...), fold labels (..., 1 or time) and the
-            numbers of the cells among all (...).
+            The forcings (..., time), static features (..., feature), mask (...), fold labels (..., 1 or time), for each
+            axis of the land what it adds to the number of a cell (...), and the state to start from
+            (..., fold, carried), without which there is a spin-up.
 
         Returns
         -------
         ndarray, or a tuple of them
-            For each field (..., time) or (...), with a fold axis before the time for ``member="all"``; NaN where the
-            mask is false.
+            For each field (..., time) or (...), with a fold axis before the time for ``member="all"``, then the state
+            (..., fold, carried); NaN where the mask is false.
 
         Raises
         ------
         InputError
-            Where a process or network gives something that is no number.
+            Where the forcing is not what was checked, the state has gaps, or a process or network gives something that
+            is no number.
         """
-        *forcing, static, mask, labels, numbers = arrays
-        land, days, folds = mask.shape, forcing[0].shape[-1], len(self.fit.folds)
+        count = len(self.fit.model.forcing)
+        forcing, (static, mask, labels, *rest) = arrays[:count], arrays[count:]
+        numbers, starts = rest[: self.land.ndim], rest[self.land.ndim :]
+        land, days, carry = mask.shape, len(self.time), carried(self.fit.model)
+        self.raise_unless_as_checked(forcing, land)
 
-        def cells(array: np.ndarray) -> np.ndarray:
+        def cells(array: np.ndarray, rank: int = 1) -> np.ndarray:
             """One axis of cells; an array on time or features alone is the same for all."""
-            return np.broadcast_to(array, (*land, array.shape[-1])).reshape(mask.size, -1)
+            own = array.shape[array.ndim - rank :]
+            return np.broadcast_to(array, (*land, *own)).reshape(mask.size, *own)
 
         *flat, features, label = (cells(array) for array in (*forcing, static, labels))
+        number, start = cells(np.asarray(sum(numbers)), 0), [cells(array, 2) for array in starts]
         index = np.flatnonzero(mask.reshape(-1))
-        kept = (folds,) if self.member == "all" else ()
-        shapes = [(mask.size, *kept, *((days,) if self.varies(field) else ())) for field in self.fields]
-        results = [np.full(shape, np.nan, np.float32) for shape in shapes]
+        kept = (len(self.fit.folds),) if self.member == "all" else ()
+        shapes = [(*kept, *((days,) if self.varies(field) else ())) for field in self.fields]
+        shapes += [(len(self.everyone), carry)] if self.keeps else []
+        results = [np.full((mask.size, *shape), np.nan, np.float32) for shape in shapes]
         for at in range(0, len(index), self.batch):
             some = index[at : at + self.batch]
             for rows, positions in self.groups(label[some]):
                 chosen = some[positions]
+                places = [self.everyone.index(row) for row in rows]
                 inputs = np.stack([x[chosen] for x in flat], -1), features[chosen, : self.columns]
-                found = self.run(rows, *inputs)
-                self.raise_unless_finite(found, rows, *inputs, numbers.reshape(-1)[chosen])
-                for result, values in zip(results, found, strict=True):
+                before = start[0][chosen[:, None], places] if start else None
+                self.raise_unless_complete(*inputs, before, number[chosen])
+                found = self.run(rows, *inputs, before)
+                self.raise_unless_finite(found, rows, *inputs, before, number[chosen])
+                for result, values in zip(results, found[: len(self.fields)], strict=False):
                     result[chosen] = self.reduced(values, label[chosen])
+                if self.keeps:
+                    results[-1][chosen[:, None], places] = found[-1]
         whole = tuple(r.reshape(*land, *r.shape[1:]) for r in results)
         return whole if len(whole) > 1 else whole[0]
 
@@ -112,31 +136,36 @@ class Runner:
         """How many static features there are, and maps of pinned parameters behind them."""
         return len(self.fit.features) + len(self.fit.model.maps)
 
+    @property
+    def everyone(self) -> list[int]:
+        """Rows of the folds that may run, in the order their states are kept in."""
+        return [self.fit.folds.index(self.member)] if isinstance(self.member, int) else [*range(len(self.fit.folds))]
+
     def varies(self, field: str) -> bool:
         """Whether an output has a value each day."""
         return self.fit.model.daily_output(field)
 
     def groups(self, label: np.ndarray) -> list[tuple[list[int], np.ndarray]]:
         """Which folds to run on which cells: all on all, but for cells whose fold is one and known."""
-        everyone = list(range(len(self.fit.folds)))
-        if isinstance(self.member, int):
-            everyone = [self.fit.folds.index(self.member)]
         if self.member != "held-out" or label.shape[1] > 1:
-            return [(everyone, np.arange(len(label)))]
+            return [(self.everyone, np.arange(len(label)))]
         groups = []
         for one in np.unique(label[:, 0]):
             positions = np.flatnonzero(label[:, 0] == one)
-            groups.append(([self.fit.folds.index(int(one))] if one != TEST else everyone, positions))
+            groups.append(([self.fit.folds.index(int(one))] if one != TEST else self.everyone, positions))
         return groups
 
-    def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
-        """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells."""
+    def run(
+        self, rows: list[int], forcing: np.ndarray, static: np.ndarray, before: np.ndarray | None
+    ) -> list[np.ndarray]:
+        """Outputs (cell, fold, time) or (cell, fold) of some folds on some cells, and the state they leave."""
         x, s = self.tensor(rows, forcing), self.tensor(rows, static)
         with torch.no_grad():
-            outputs = self.walk(rows, x, s)
+            carry, outputs = self.walk(rows, x, s, self.start(before))
         full = [
             outputs[f] if outputs[f].ndim > 1 else outputs[f].unsqueeze(1).expand(-1, x.shape[1]) for f in self.fields
         ]
+        full += [packed(carry).expand(*x.shape[:2], -1)] if self.keeps else []
         return [o.transpose(0, 1).cpu().numpy() for o in full]
 
     def tensor(self, rows: list[int], values: np.ndarray) -> Tensor:
@@ -144,19 +173,72 @@ class Runner:
         whole = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
         return whole.expand(len(rows), *whole.shape)
 
+    def start(self, before: np.ndarray | None) -> Carry | None:
+        """What was carried, from (cell, fold, carried)."""
+        if before is None:
+            return None
+        values = torch.from_numpy(np.ascontiguousarray(before.swapaxes(0, 1), dtype=np.float32)).to(self.device)
+        return unpacked(self.fit.model, values)
+
     def of(self, rows: list[int]) -> tuple[Tensor, Scaling]:
         """Weights and scaling of some folds."""
         return self.fit.weights[rows].to(self.device), Scaling(*(x[rows].to(self.device) for x in self.scaling))
 
-    def walk(self, rows: list[int], forcing: Tensor, static: Tensor) -> dict[str, Tensor]:
-        """Spin up and walk the record: what `HybridModel.run` gives of the fields."""
+    def walk(
+        self, rows: list[int], forcing: Tensor, static: Tensor, carry: Carry | None
+    ) -> tuple[Carry, dict[str, Tensor]]:
+        """Walk the record from what was carried, or after a spin-up: what `HybridModel.run` gives of the fields."""
         weights, scaling = self.of(rows)
         model, period = self.fit.model, slice(0, self.spinup.days or forcing.shape[2])
-        carry = model.spun_up(weights, forcing[:, :, period], static, scaling, self.spinup, self.loop)
-        return model.run(weights, forcing, static, scaling, self.fields, carry, self.loop)[1]
+        if carry is None:
+            carry = model.spun_up(weights, forcing[:, :, period], static, scaling, self.spinup, self.loop)
+        return model.run(weights, forcing, static, scaling, self.fields, carry, self.loop)
+
+    def raise_unless_as_checked(self, forcing: Sequence[np.ndarray], land: tuple[int, ...]) -> None:
+        """Say which forcing is of another shape than when the dataset was opened."""
+        wanted = (*land, len(self.time))
+        findings = [
+            Finding(name, f"was read as {x.shape}, where {wanted} was announced", AGAIN)
+            for name, x in zip(self.fit.model.forcing, forcing, strict=True)
+            if x.shape[-1] != wanted[-1]
+            or any(n not in (1, m) for n, m in zip(x.shape[-2::-1], land[::-1], strict=False))
+        ]
+        if findings:
+            raise InputError(findings)
+
+    def raise_unless_complete(
+        self, forcing: np.ndarray, static: np.ndarray, before: np.ndarray | None, numbers: np.ndarray
+    ) -> None:
+        """Say what has gaps in cells that `check` found usable, on which day and where."""
+        findings = []
+        for k, name in enumerate(self.fit.model.forcing):
+            if len(gaps := np.argwhere(~np.isfinite(forcing[..., k]))):
+                cell, day = gaps[0]
+                when = f"{self.time[day]!s:.10}, at {place(self.land, int(numbers[cell]))}"
+                problem = f"was complete when it was checked, and now is {forcing[cell, day, k]} on {when}"
+                findings.append(Finding(name, f"{problem} (and in {len(gaps) - 1:,} more places of this chunk)", AGAIN))
+        for k, name in enumerate((*self.fit.features, *self.fit.model.maps)):
+            if not np.isfinite(static[:, k]).all():
+                cell = int(np.argmin(np.isfinite(static[:, k])))
+                where = place(self.land, int(numbers[cell]))
+                problem = f"was complete when it was checked, and now is {static[cell, k]} at {where}"
+                findings.append(Finding(name, problem, AGAIN))
+        if before is not None and len(gaps := np.argwhere(~np.isfinite(before).all(-1))):
+            where = place(self.land, int(numbers[gaps[0, 0]]))
+            problem = f"has gaps at {where}, where there is forcing now"
+            remedy = "start from one of the same cells and member, kept whole; or leave these cells out with mask=..."
+            findings.append(Finding(NAME, problem, remedy))
+        if findings:
+            raise InputError(findings)
 
     def raise_unless_finite(
-        self, found: list[np.ndarray], rows: list[int], forcing: np.ndarray, static: np.ndarray, numbers: np.ndarray
+        self,
+        found: list[np.ndarray],
+        rows: list[int],
+        forcing: np.ndarray,
+        static: np.ndarray,
+        before: np.ndarray | None,
+        numbers: np.ndarray,
     ) -> None:
         """Say which process or network gave something that is no number, on which day and where."""
         lost = [np.argwhere(~np.isfinite(x).all(-1) if x.ndim > 2 else ~np.isfinite(x)) for x in found]
@@ -166,7 +248,8 @@ class Runner:
         weights, scaling = self.of([rows[row]])
         x, s = (self.tensor([rows[row]], values[cell : cell + 1]) for values in (forcing, static))
         spin = x[:, :, : self.spinup.days or x.shape[2]]
-        failure = first_failure(self.fit.model, weights, spin, x, s, scaling, self.spinup)
+        carry = None if before is None else self.start(before[cell : cell + 1, row : row + 1])
+        failure = first_failure(self.fit.model, weights, spin, x, s, scaling, self.spinup, carry)
         where = place(self.land, int(numbers[cell]))
         if failure is None:
             raise InputError([Finding("prediction", f"is not finite at {where}", 'look at it with loop="plain"')])
@@ -182,6 +265,34 @@ class Runner:
             single = np.take_along_axis(values, rows[:, None, :], 1)[:, 0]
             return np.where(known, single, values.mean(1))
         return values.mean(1)  # type: ignore[no-any-return]
+
+
+CORES = torch.get_num_threads()
+"""What PyTorch takes where nothing runs beside it: all cores, or ``OMP_NUM_THREADS``."""
+
+
+@contextlib.contextmanager
+def threads_of_a_task() -> Iterator[None]:
+    """Take one thread where other tasks may run beside: in a thread or process that is not the first.
+
+    PyTorch keeps the number for each thread, and the compiled loop asks it.
+    """
+    first = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
+    if first:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(CORES)
+
+
+def h2cm_predict(*arrays: np.ndarray, runner: Runner) -> tuple[np.ndarray, ...] | np.ndarray:
+    """Run a block with what the machine it is on has; its name is that of the task."""
+    here = dataclasses.replace(runner, device=str(to_device(runner.device)))
+    with threads_of_a_task():
+        return here(*arrays)
 
 
 def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) -> dict[str, str]:
@@ -237,6 +348,8 @@ def predict_dataset(
     member: Member = "mean",
     spinup: SpinUp | None = None,
     maps: xr.Dataset | None = None,
+    state: xr.Dataset | None = None,
+    keep_state: bool = False,
     device: str | torch.device | None = None,
     batch: int = 256,
     loop: Loop = "auto",
@@ -257,7 +370,12 @@ def predict_dataset(
         As in training if not given.
     maps : Dataset, optional
         From `maps_for`: those of the fit if not given.
+    state : Dataset, optional
+        A prediction of the days before that has kept its state: this one starts from it, without a spin-up.
+    keep_state : bool
+        Add a variable ``state`` of all that each fold and cell hands to the day after the last.
     device : str or torch.device, optional
+        The best there is where a block is run, if not given.
     batch : int
         Cells run at once.
     loop : {"auto", "plain", "fast"}
@@ -271,10 +389,14 @@ def predict_dataset(
     Raises
     ------
     InputError, FitError
-        If a variable is unknown, or the fit does not belong to this dataset.
+        If a variable is unknown, or the fit or the state does not belong to this dataset. On Dask arrays what is found
+        in the values themselves is raised by their computation.
     """
     asked = chosen_fields(fit, variables)
     belongs(fit, dataset, member)
+    start = None if state is None else read_state(state, fit, dataset, member)
+    if start is not None and spinup is not None:
+        raise InputError([Finding("spinup", "is given beside a state, which needs none", "give one of the two")])
     maps = maps_for(fit, {}, dataset, dataset["mask"]) if maps is None else maps
     settled = [f for f in asked.values() if is_settled(fit.model, f)]
     known = {field: once(fit, field, member, maps, dataset["mask"]) for field in settled}
@@ -285,16 +407,17 @@ def predict_dataset(
         scaling_of(fit, dataset),
         tuple(fields),
         member,
-        str(to_device(device)),
-        spinup or fit.spinup,
+        None if device is None else str(device),
+        spinup or (fit.spinup if start is None else SpinUp(passes=0)),
         batch,
         paying(loop, work),
         indexed(dataset["mask"]),
         dataset["time"].values,
+        keep_state,
     )
     kept = {"fold": len(fit.folds)} if member == "all" else {}
-    found = over_land(runner, dataset, maps) if fields else ()
-    arrays = known | dict(zip(fields, found, strict=True))
+    found = over_land(runner, dataset, maps, start) if fields or keep_state else ()
+    arrays = known | dict(zip([*fields, *([NAME] if keep_state else [])], found, strict=True))
     order = [*kept, "time", *dataset["mask"].dims]
     outputs = {}
     for name, field in asked.items():
@@ -302,6 +425,10 @@ def predict_dataset(
         outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
         if field in fit.model.pinned:
             outputs[name].attrs["comment"] = f"pinned: {PINNED.get(fit.model.pinned[field], fit.model.pinned[field])}"
+    if keep_state:
+        folds = xr.Variable(AXES[0], [member] if isinstance(member, int) else list(fit.folds))
+        array = arrays[NAME].transpose(AXES[0], *dataset["mask"].dims, AXES[1]).drop_attrs(deep=False)
+        outputs[NAME] = array.assign_coords({AXES[0]: folds}).assign_attrs(about_state(fit, member, dataset["time"]))
     result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords(
         {n: c for n, c in dataset.coords.items() if n != "feature"}
     )
@@ -322,35 +449,61 @@ def belongs(fit: Fit, dataset: xr.Dataset, member: Member) -> None:
         )
 
 
-def over_land(runner: Runner, dataset: xr.Dataset, maps: xr.Dataset) -> tuple[xr.DataArray, ...]:
-    """What a runner gives of each of its fields on a checked dataset, lazily where that is lazy."""
-    fit, member = runner.fit, runner.member
-    whole = dataset[[*fit.model.forcing, "mask"]]
-    layers = [dataset["static"].drop_vars("feature"), *(maps[name].expand_dims("feature") for name in fit.model.maps)]
+def over_land(
+    runner: Runner, dataset: xr.Dataset, maps: xr.Dataset, start: xr.DataArray | None = None
+) -> tuple[xr.DataArray, ...]:
+    """What a runner gives of each of its fields, and the state it keeps; on Dask one task for a chunk of cells."""
+    model, folds = runner.fit.model, len(runner.fit.folds)
+    land = dataset["mask"].dims
+    layers = [dataset["static"].drop_vars("feature"), *(maps[name].expand_dims("feature") for name in model.maps)]
     static = xr.concat(layers, "feature", coords="minimal", compat="override")
     if not static.sizes["feature"]:  # Dask wants an axis of some length
-        static = xr.zeros_like(whole["mask"], dtype=np.float32).expand_dims("feature", -1)
-    if whole.chunks:
-        whole, static = whole.chunk(time=-1), static.chunk(feature=-1)
-    numbers = xr.zeros_like(whole["mask"], dtype=np.int64)
-    numbers = numbers + indexed(dataset["mask"], np.arange(dataset["mask"].size)).drop_vars(
-        list(numbers.coords), errors="ignore"
-    )
-    kept = {"fold": len(fit.folds)} if member == "all" else {}
+        static = xr.zeros_like(dataset["mask"], dtype=np.float32).expand_dims("feature", -1)
+    strides = np.cumprod([1, *dataset["mask"].shape[:0:-1]])[::-1]
+    numbers = [
+        xr.DataArray(np.arange(n) * step, dims=[d])
+        for (d, n), step in zip(dataset["mask"].sizes.items(), strides, strict=False)
+    ]
+    forcing = dataset[list(model.forcing)]
+    lazy = any(array.chunks is not None for array in forcing.data_vars.values())
+    given = [*forcing.data_vars.values(), static, dataset["mask"], held_labels(dataset, runner.fit, runner.member)]
+    given += [*numbers, *([] if start is None else [start if lazy else start.load()])]
+    runner = dataclasses.replace(runner, fit=without_history(runner.fit))
+    if lazy:  # whole records, and everything else cut as their cells are
+        cut = {d: c for d, c in forcing.unify_chunks().chunksizes.items() if d in land}
+        given = [array.chunk({d: cut.get(d, -1) for d in array.dims}) for array in given]
+    kept = {"fold": folds} if runner.member == "all" else {}
+    state = dict(zip(AXES, (len(runner.everyone), carried(model)), strict=True))
     found = xr.apply_ufunc(
-        runner,
-        *(whole[name] for name in fit.model.forcing),
-        static,
-        whole["mask"],
-        held_labels(dataset, fit, member),
-        numbers,
-        input_core_dims=[["time"]] * len(fit.model.forcing) + [["feature"], [], ["label"], []],
-        output_core_dims=[[*kept, *(["time"] if runner.varies(f) else [])] for f in runner.fields],
-        output_dtypes=[np.float32] * len(runner.fields),
+        h2cm_predict,
+        *(array.drop_vars(list(array.coords)) for array in given),
+        kwargs={} if lazy else {"runner": runner},
+        input_core_dims=[
+            *[["time"]] * len(model.forcing),
+            ["feature"],
+            [],
+            ["label"],
+            *[[]] * len(land),
+            *([] if start is None else [list(AXES)]),
+        ],
+        output_core_dims=[
+            *([*kept, *(["time"] if runner.varies(f) else [])] for f in runner.fields),
+            *([list(AXES)] if runner.keeps else []),
+        ],
+        output_dtypes=[np.float32] * (len(runner.fields) + runner.keeps),
         dask="parallelized",
-        dask_gufunc_kwargs={"output_sizes": {"time": dataset.sizes["time"], **kept}},
+        # the weights are a task of their own, on which the others wait: they travel once, and are there again when lost
+        dask_gufunc_kwargs={
+            "output_sizes": {"time": dataset.sizes["time"], **kept, **(state if runner.keeps else {})},
+            **({"runner": delayed(runner, name=f"h2cm_weights-{tokenize(runner)}", traverse=False)} if lazy else {}),
+        },
     )
     return found if isinstance(found, tuple) else (found,)
+
+
+def without_history(fit: Fit) -> Fit:
+    """A fit without what only its user needs: labels, maps and losses may be larger than the weights."""
+    return dataclasses.replace(fit, labels=None, maps=xr.Dataset(), losses=fit.losses[["fold"]])
 
 
 def indexed(mask: xr.DataArray, values: Any = False) -> xr.DataArray:

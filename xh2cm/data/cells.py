@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
+from dask.base import compute
 
 from xh2cm.errors import Finding, InputError
 from xh2cm.variables import FORCING, TARGETS
@@ -62,6 +62,8 @@ class Cells:
     calendar : Calendar
     mask : DataArray
         Usable cells; its dimensions are the land dimensions.
+    index : ndarray, (cell,)
+        Position of each cell among all, usable or not, with the land dimensions flattened; ascending.
     time : DataArray
     driving, features : tuple of str
         Names of the forcings and of the static features.
@@ -82,15 +84,11 @@ class Cells:
     targets: dict[str, Observed]
     calendar: Calendar
     mask: xr.DataArray
+    index: np.ndarray
     time: xr.DataArray
     driving: tuple[str, ...]
     features: tuple[str, ...]
     scales: dict[str, tuple[Any, Any]]
-
-    @cached_property
-    def index(self) -> np.ndarray:
-        """Position of each cell among all, usable or not, with the land dimensions flattened."""
-        return np.flatnonzero(self.mask.values.reshape(-1))
 
     def to_dataset(self, values: Mapping[str, Tensor | np.ndarray]) -> xr.Dataset:
         """Put values of the cells back on the land.
@@ -208,8 +206,19 @@ def calendar_of(time: xr.DataArray) -> Calendar:
     )
 
 
+AT_ONCE = 2**26
+"""Bytes from which on parts of a dataset are not read together."""
+
+Box = Mapping[Hashable, slice]
+"""A part of the land, as `Dataset.isel` takes it."""
+
+
 def to_tensors(
-    dataset: xr.Dataset, device: str | torch.device | None = None, targets: Sequence[str] = tuple(TARGETS)
+    dataset: xr.Dataset,
+    device: str | torch.device | None = None,
+    targets: Sequence[str] = tuple(TARGETS),
+    *,
+    boxes: Sequence[Box] = ({},),
 ) -> Cells:
     """Bring a checked dataset to a device, every chunk read once.
 
@@ -221,41 +230,46 @@ def to_tensors(
         The best there is if not given.
     targets : sequence of str
         Those that are there are taken.
+    boxes : sequence of mapping of str to slice
+        The parts of the land to take; each is read in one go. All of it if not given.
 
     Returns
     -------
     Cells
+        In the order of the land, whatever the order of the boxes.
 
     Raises
     ------
     InputError
-        If the device cannot be used.
+        If the device cannot be used, or the data are not what they were when they were checked.
     """
     where = to_device(device)
-    mask = dataset["mask"].compute()
-    land, time = mask.dims, dataset["time"]
-    index = np.flatnonzero(mask.values.reshape(-1))
+    mask, time = dataset["mask"].compute(), dataset["time"]
+    driving = tuple(name for name in FORCING if name in dataset)
+    present = [name for name in targets if name in dataset]
+    beside = [f"{name}_quality" for name in present if f"{name}_quality" in dataset]
+    of_cells = [name for name in (*present, *beside) if f"{name.removesuffix('_quality')}_cells" not in dataset]
+    number = xr.DataArray(np.arange(mask.size).reshape(mask.shape), dims=mask.dims)
+    index = np.sort(np.concatenate([number.isel(box).values[mask.isel(box).values] for box in boxes]))
+    forcing = torch.empty(len(index), time.size, len(driving))
+    read: list[tuple[xr.Dataset, xr.DataArray, np.ndarray]] = []  # all but the forcing, usable cells, their rows
+    whole = dataset[[*driving, *of_cells, "static", "area"]]
+    for box, part in in_memory(whole, boxes):
+        land = mask.isel(box)
+        rows = np.searchsorted(index, number.isel(box).values[land.values])
+        for k, name in enumerate(driving):
+            values = flat(part[name], land, "time")
+            refuse_lost(values, name, mask, index[rows], time)
+            forcing[torch.from_numpy(rows), :, k] = torch.from_numpy(values.astype(np.float32, copy=False))
+        read.append((part.drop_vars(driving), land, rows))
 
     def cells_first(array: xr.DataArray, *last: Hashable) -> np.ndarray:
         """Values of the usable cells, (cell, ...)."""
-        missing = {d: mask.sizes[d] for d in land if d not in array.dims}
-        values = np.asarray(
-            array.transpose(*(d for d in land if d in array.dims), *last).data
-        )  # computes Dask, every chunk once
-        if missing:
-            shape = [mask.sizes[d] for d in land] + [array.sizes[d] for d in last]
-            kept = [slice(None) if d in array.dims else None for d in land] + [slice(None)] * len(last)
-            values = np.broadcast_to(values[tuple(kept)], shape)
-        return values.reshape(mask.size, *(array.sizes[d] for d in last))[index] if land else values[None][: len(index)]
+        found = np.empty((len(index), *(array.sizes[d] for d in last)), array.dtype)
+        for part, land, rows in read:
+            found[rows] = flat(part[array.name], land, *last)
+        return found
 
-    driving = tuple(name for name in FORCING if name in dataset)
-    forcing = torch.empty(len(index), time.size, len(driving))
-    for k, name in enumerate(driving):
-        forcing[:, :, k] = torch.from_numpy(np.ascontiguousarray(cells_first(dataset[name], "time"), dtype=np.float32))
-    static = torch.from_numpy(np.ascontiguousarray(cells_first(dataset["static"], "feature"), dtype=np.float32))
-    area = torch.from_numpy(np.array(cells_first(dataset["area"]), dtype=np.float64))
-    calendar = calendar_of(time)
-    observed = {name: observe(dataset, name, index, cells_first) for name in targets if name in dataset}
     scales = {
         name: (a.attrs["mean"], a.attrs["std"])
         for name, a in dataset.data_vars.items()
@@ -263,16 +277,57 @@ def to_tensors(
     }
     return Cells(
         forcing=forcing.to(where),
-        static=static.to(where),
-        area=area.to(where),
-        targets={name: o.to(where) for name, o in observed.items()},
-        calendar=Calendar(*(x.to(where) for x in calendar)),
+        static=torch.from_numpy(cells_first(dataset["static"], "feature").astype(np.float32)).to(where),
+        area=torch.from_numpy(cells_first(dataset["area"]).astype(np.float64)).to(where),
+        targets={name: observe(dataset, name, index, cells_first).to(where) for name in present},
+        calendar=Calendar(*(x.to(where) for x in calendar_of(time))),
         mask=mask,
+        index=index,
         time=time,
         driving=driving,
         features=tuple(str(f) for f in dataset["feature"].values),
         scales={str(name): scale for name, scale in scales.items()},
     )
+
+
+def in_memory(dataset: xr.Dataset, boxes: Sequence[Box]) -> Iterator[tuple[Box, xr.Dataset]]:
+    """Compute the parts of a dataset, as many at once as are large enough to keep the readers busy."""
+    together: list[Box] = []
+    filled = 0
+    for at, box in enumerate(boxes):
+        together.append(box)
+        filled += dataset.isel(box).nbytes
+        if filled > AT_ONCE or at + 1 == len(boxes):
+            yield from zip(together, compute(*(dataset.isel(one) for one in together)), strict=True)
+            together, filled = [], 0
+
+
+def flat(array: xr.DataArray, land: xr.DataArray, *last: Hashable) -> np.ndarray:
+    """Values of the usable cells of some land, (cell, ...), of an array that may lack some of its dimensions."""
+    there = [d for d in land.dims if d in array.dims]
+    values = array.transpose(*there, *last).values
+    shape = (*land.shape, *(array.sizes[d] for d in last))
+    kept = [slice(None) if d in array.dims else None for d in land.dims] + [slice(None)] * len(last)
+    whole: np.ndarray = np.broadcast_to(values[tuple(kept)], shape)[land.values]
+    return whole
+
+
+def refuse_lost(values: np.ndarray, name: str, mask: xr.DataArray, numbers: np.ndarray, time: xr.DataArray) -> None:
+    """Refuse forcing (cell, time) that was complete when it was checked, and no longer is.
+
+    Raises
+    ------
+    InputError
+        That says which, where and when.
+    """
+    if np.isfinite(values).all():
+        return
+    lost = ~np.isfinite(values)
+    cell, day = np.argwhere(lost)[0]
+    where = f"at {place(mask, int(numbers[cell]))} on {time.values[day]!s:.10}"
+    problem = f"lacks {lost.sum():,} values that it had when it was checked, the first {where}"
+    remedy = "the store has changed, or a chunk of it is gone: mend it, and check again"
+    raise InputError([Finding(name, problem, remedy)])
 
 
 def observe(dataset: xr.Dataset, name: str, index: np.ndarray, cells_first: Any) -> Observed:

@@ -92,6 +92,7 @@ def first_failure(
     static: Tensor,
     scaling: Scaling,
     spinup: SpinUp,
+    carry: Carry | None = None,
 ) -> Failure | None:
     """Walk one cell day by day until something is not finite.
 
@@ -105,15 +106,18 @@ def first_failure(
     scaling : Scaling
         Of this fold.
     spinup : SpinUp
+    carry : Carry, optional
+        Where to start, without a spin-up; bare land if not given.
 
     Returns
     -------
     Failure or None
         None if all is well.
     """
-    carry = model.start(forcing[:, :, 0, 0])
+    passes = 0 if carry is not None else spinup.passes
+    carry = model.start(forcing[:, :, 0, 0]) if carry is None else carry
     with torch.no_grad():
-        for record, spinning in [*((spin, True) for _ in range(spinup.passes)), (forcing, False)]:
+        for record, spinning in [*((spin, True) for _ in range(passes)), (forcing, False)]:
             for day, today in enumerate(record.split(1, 2)):
                 after, _ = model.run(weights, today, static, scaling, (), carry)
                 if not all(finite(x) for x in tree_leaves(after)):

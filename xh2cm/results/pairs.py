@@ -237,8 +237,9 @@ def _same_axis(one: xr.Dataset | xr.DataArray, other: xr.Dataset, dim: Hashable)
 
 
 def _land(prediction: xr.Dataset) -> tuple[Hashable, ...]:
-    """Axes of a prediction that are neither time nor fold."""
-    axes = [tuple(dim for dim in array.dims if dim not in ("time", "fold")) for array in prediction.values()]
+    """Axes of a prediction that are neither time nor fold; a state that was kept with it is not looked at."""
+    arrays = [array for array in prediction.values() if "carried" not in array.dims]
+    axes = [tuple(dim for dim in array.dims if dim not in ("time", "fold")) for array in arrays]
     return max(axes, key=len, default=())
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from xh2cm.data.cells import to_device
 from xh2cm.data.match import closest
 from xh2cm.errors import Finding, InputError
 from xh2cm.loop.lanes import Loop
@@ -245,11 +244,13 @@ class Slopes(Runner):
 
     days: tuple[int, ...] = ()
 
-    def run(self, rows: list[int], forcing: np.ndarray, static: np.ndarray) -> list[np.ndarray]:
+    def run(
+        self, rows: list[int], forcing: np.ndarray, static: np.ndarray, before: np.ndarray | None
+    ) -> list[np.ndarray]:
         """Derivatives (cell, fold, time), one array a forcing."""
         with torch.enable_grad():
             x = self.tensor(rows, forcing).clone().requires_grad_()  # a copy for each fold
-            series = self.walk(rows, x, self.tensor(rows, static))[self.fields[0]]
+            series = self.walk(rows, x, self.tensor(rows, static), self.start(before))[1][self.fields[0]]
             (slopes,) = torch.autograd.grad(series[:, :, list(self.days)].mean(-1).sum(), x)
         return [slope.transpose(0, 1).cpu().numpy() for slope in slopes.unbind(-1)]
 
@@ -336,13 +337,13 @@ def sensitivity(
         scaling_of(fit, dataset),
         (field,) * len(fit.model.forcing),
         member,
-        str(to_device(device)),
+        None if device is None else str(device),
         spinup or fit.spinup,
         batch,
         "plain",
         indexed(dataset["mask"]),
         time.values,
-        tuple(days.tolist()),
+        days=tuple(days.tolist()),
     )
     output, seen = fit.model.outputs[field], {name: FORCING[name] for name in fit.model.forcing}
     maps = maps_for(fit, {}, dataset, dataset["mask"]) if maps is None else maps

@@ -1,0 +1,28 @@
+"""Training: samples and batches, what they are scaled by, all folds at once, and what is kept of it on disk."""
+
+from xh2cm.train.course import Course
+from xh2cm.train.portions import Portion, Portions
+from xh2cm.train.run import Run, opened
+from xh2cm.train.samples import Batch, Drawn, Samples, batches, gauge_label, label_tensor
+from xh2cm.train.scales import Normalisation, normalisation
+from xh2cm.train.settings import Training
+from xh2cm.train.training import Trained, train
+
+__all__ = [
+    "Batch",
+    "Course",
+    "Drawn",
+    "Normalisation",
+    "Portion",
+    "Portions",
+    "Run",
+    "Samples",
+    "Trained",
+    "Training",
+    "batches",
+    "gauge_label",
+    "label_tensor",
+    "normalisation",
+    "opened",
+    "train",
+]

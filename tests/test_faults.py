@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 import xh2cm
 from xh2cm.data.twin import observe, truth, twin
-from xh2cm.errors import H2CMError, H2CMWarning, InputError
+from xh2cm.errors import FitError, H2CMError, H2CMWarning, InputError
 
 EXAMPLES = int(os.environ.get("XH2CM_EXAMPLES", "150"))
 QUICK = {"folds": 2, "scheme": "cells", "epochs": 1, "width": 4, "batch_size": 8, "progress": False, "loop": "plain"}
@@ -794,6 +794,21 @@ def test_predictions_that_were_no_error_of_ours(arguments: Arguments, says: str)
     fit = land().h2cm.fit(**QUICK)
     with pytest.raises(InputError, match=re.escape(says)):
         land().h2cm.predict(fit, **arguments)
+
+
+@pytest.mark.parametrize("fit", ["somewhere", 3, {}, land])
+def test_what_is_no_fit(fit: object) -> None:
+    with pytest.raises(FitError, match=r"is no fit: read one with xh2cm.load_fit\(path\)"):
+        land().h2cm.predict(fit)
+
+
+def test_a_fit_on_stacked_land_is_saved(tmp_path: Path) -> None:
+    stacked = land().stack(cell=("lat", "lon"))
+    fit = stacked.h2cm.fit(**QUICK)
+    back = xh2cm.load_fit(fit.save(tmp_path / "fit"))
+    np.testing.assert_array_equal(back.labels["lat"], stacked["lat"])
+    one, two = (stacked.h2cm.predict(f, member="held-out") for f in (back, fit))
+    xr.testing.assert_identical(one, two)
 
 
 def test_one_target_by_its_name_is_a_list_of_one() -> None:

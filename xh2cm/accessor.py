@@ -522,13 +522,16 @@ class H2CMAccessor:
         return self._dataset.drop_vars([n for n in variables_of(pinned, self._dataset) if n not in (static or ())])
 
     def _ready(
-        self, fit: Fit | None, pin: Mapping[str, Pin] | None, *, static: Sequence[str] | None, **told: Any
+        self, fit: object, pin: Mapping[str, Pin] | None, *, static: Sequence[str] | None, **told: Any
     ) -> tuple[Fit, xr.Dataset, xr.Dataset]:
         """The fit given, or the last one, this dataset checked for it, and the maps of its pins there."""
         from xh2cm.data.pins import spelled_out
+        from xh2cm.fit import Fit
         from xh2cm.predict import maps_for
 
-        fit = fit or self._fit
+        fit = self._fit if fit is None else fit
+        if not isinstance(fit, Fit | None):
+            raise FitError(f"{fit!r:.60} is no fit: read one with xh2cm.load_fit(path)")
         if fit is None:
             raise FitError(
                 "no fit yet: give one, `ds.h2cm.predict(fit)`, or fit first on this very object "

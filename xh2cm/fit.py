@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import netCDF4
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 import xarray as xr
@@ -223,9 +224,9 @@ class Fit:
         (folder / "weights.safetensors").write_bytes(safetensors.torch.save(tensors))
         self.losses.to_netcdf(folder / "losses.nc")
         if self.labels is not None:
-            self.labels.to_netcdf(folder / "folds.nc")
+            without_levels(self.labels.to_dataset()).to_netcdf(folder / "folds.nc")
         if self.maps:
-            self.maps.to_netcdf(folder / "maps.nc")
+            without_levels(self.maps).to_netcdf(folder / "maps.nc")
         about = {
             "format": FORMAT,
             "features": list(self.features),
@@ -235,6 +236,11 @@ class Fit:
         }
         (folder / ABOUT).write_text(json.dumps(about, indent=1, default=np.generic.item))  # NumPy's numbers as Python's
         seal(folder)
+
+
+def without_levels(dataset: xr.Dataset) -> xr.Dataset:
+    """The same with the levels of stacked axes as plain coordinates, as a file can hold them."""
+    return dataset.reset_index([dim for dim in dataset.dims if isinstance(dataset.indexes.get(dim), pd.MultiIndex)])
 
 
 def model_described(model: HybridModel) -> dict[str, Any]:

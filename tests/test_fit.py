@@ -297,66 +297,6 @@ def test_a_fit_that_cannot_be_written_says_so(small_fit, tmp_path):
         small_fit.save(tmp_path / "file" / "fit")
 
 
-def spoil_truncate(folder):
-    whole = (folder / "weights.safetensors").read_bytes()
-    (folder / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
-
-
-def spoil_flip(folder):
-    whole = bytearray((folder / "weights.safetensors").read_bytes())
-    whole[-5] ^= 1
-    (folder / "weights.safetensors").write_bytes(whole)
-
-
-def spoil_empty(folder):
-    (folder / "fit.json").write_text("")
-
-
-def spoil_missing(folder):
-    (folder / "losses.nc").unlink()
-
-
-def spoil_newer(folder):
-    about = json.loads((folder / "fit.json").read_text())
-    (folder / "fit.json").write_text(json.dumps({**about, "format": 99}))
-
-
-def spoil_json(folder):
-    (folder / "fit.json").write_text("[1, 2]")
-
-
-def spoil_network(folder):
-    about = json.loads((folder / "fit.json").read_text())
-    about["networks"][1]["width"] = 7
-    (folder / "fit.json").write_text(json.dumps(about))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (spoil_truncate, "weights.safetensors is not what was written"),
-        (spoil_flip, "weights.safetensors is not what was written"),
-        (spoil_empty, "cannot be read as a fit"),
-        (spoil_missing, "losses.nc"),
-        (spoil_newer, "has format 99"),
-        (spoil_json, "is not the description of a fit"),
-        (spoil_network, "its model needs"),
-    ],
-)
-def test_a_damaged_fit_is_refused(small_fit, tmp_path, spoil, says):
-    folder = small_fit.save(tmp_path / "fit")
-    spoil(folder)
-    with pytest.raises(FitError, match=says):
-        xh2cm.load_fit(folder)
-
-
-def test_no_fit_there(tmp_path):
-    with pytest.raises(FitError, match="does not exist"):
-        xh2cm.load_fit(tmp_path / "nothing")
-    with pytest.raises(FitError, match="cannot be read as a fit"):
-        xh2cm.load_fit(tmp_path)
-
-
 @dataclasses.dataclass(frozen=True)
 class SlowSnow:
     """A process of one's own."""

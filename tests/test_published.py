@@ -325,6 +325,82 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert trace.exists(), "it was a real attack"
 
 
+def with_pickle(path: Path, content: bytes, **more: bytes) -> None:
+    """A checkpoint whose pickle is this one, byte for byte."""
+    torch.save({"state_dict": zeros()}, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {part.filename: archive.read(part) for part in archive.infolist()}
+    (name,) = (name for name in parts if name.endswith("/data.pkl"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for part, data in {**parts, name: content, **{f"model/{key}": data for key, data in more.items()}}.items():
+            archive.writestr(part, data)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        b"cos\nsystem\n(S'touch trace'\ntR.",
+        b"cposix\nsystem\n(S'touch trace'\ntR.",
+        b'cbuiltins\neval\n(S\'open("trace", "w")\'\ntR.',
+        b'c__builtin__\nexec\n(S\'open("trace", "w")\'\ntR.',
+        b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x13open('trace', 'w+')\x85R.",
+        b"(S'touch trace'\nios\nsystem\n.",  # INST
+        b"(cos\nsystem\nS'touch trace'\no.",  # OBJ
+        b"cleaves_a_trace\nwhatever\n.",  # imports a module, which does something
+        b"ctorch\nload\n(S'other.ckpt'\ntR.",
+        b"ctorch.hub\nload\n(S'a'\nS'b'\ntR.",
+        b"cnumpy.core.multiarray\n_reconstruct\n(cos\nsystem\n(I0\ntS'b'\ntR.",
+        b"ctorch._utils\n_rebuild_tensor_v2\n(cos\nsystem\ntR.",
+        b"ccollections\nOrderedDict\n)R(S'__reduce__'\ncos\nsystem\nub.",
+        b"\x82\x01.",  # EXT1: a code that someone registered
+    ],
+)
+def test_no_attack_leaves_a_trace(attack: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaves_a_trace.py").write_text("open('trace', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.save({"state_dict": zeros()}, "other.ckpt")
+    with_pickle(tmp_path / "model.ckpt", attack, **{"code/__init__.py": b"open('trace', 'w')", "data/0.py": attack})
+    unreadable(tmp_path / "model.ckpt")
+    assert not (tmp_path / "trace").exists()
+    assert "leaves_a_trace" not in sys.modules
+
+
+def test_an_archive_that_swells_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": zeros()}, path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data/bomb", bytes(2**26))
+    assert path.stat().st_size < 2**21
+    assert "refused, because its parts are larger than itself" in unreadable(path)
+
+
+def test_numbers_that_are_claimed_and_not_held(tmp_path: Path) -> None:
+    """A view, a tensor without storage, a sparse one: a shape costs nothing, and reading it would cost terabytes."""
+    one = torch.zeros(1)
+    for claimed in (
+        one.expand(150, 10**9),
+        torch.empty(150, 10**9, device="meta"),
+        torch.sparse_coo_tensor(torch.zeros(2, 0, dtype=torch.long), torch.zeros(0), (150, 10**9)),
+    ):
+        torch.save({"state_dict": zeros() | {"fc_static.fc1.weight": claimed}}, tmp_path / "model.ckpt")
+        assert "fc_static.fc1.weight is no tensor of floating-point numbers" in unreadable(tmp_path / "model.ckpt")
+    torch.save({"state_dict": zeros() | {"beta_q10": torch.tensor(1e300).double()}}, tmp_path / "model.ckpt")
+    assert "beta_q10" in unreadable(tmp_path / "model.ckpt")  # too large to be single precision
+
+
+def test_a_storage_that_claims_more_than_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": {"beta_q10": torch.arange(4.0)}}, path)
+    with zipfile.ZipFile(path) as archive:
+        (content,) = (archive.read(part) for part in archive.namelist() if part.endswith("/data.pkl"))
+    million = b"J\x00\x00\x10\x00"
+    lie = content.replace(b"K\x04tq", million + b"tq").replace(b"K\x04\x85", million + b"\x85")
+    assert lie != content
+    with_pickle(path, lie)
+    assert "cannot be read" in unreadable(path)
+
+
 def test_a_bare_pickle_is_not_even_looked_into(tmp_path: Path) -> None:
     path, trace = tmp_path / "model.ckpt", tmp_path / "trace"
     path.write_bytes(pickle.dumps({"state_dict": Evil(trace)}))

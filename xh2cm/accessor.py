@@ -234,7 +234,7 @@ class H2CMAccessor:
             names=names,
             units=units,
             forcing=needed_forcing(processes, networks, pinned),
-            targets=None if targets is None else list(targets),
+            targets=list(targets) if isinstance(targets, Mapping) else targets,
             static=static,
             mask=mask,
             missing=missing,
@@ -522,13 +522,16 @@ class H2CMAccessor:
         return self._dataset.drop_vars([n for n in variables_of(pinned, self._dataset) if n not in (static or ())])
 
     def _ready(
-        self, fit: Fit | None, pin: Mapping[str, Pin] | None, *, static: Sequence[str] | None, **told: Any
+        self, fit: object, pin: Mapping[str, Pin] | None, *, static: Sequence[str] | None, **told: Any
     ) -> tuple[Fit, xr.Dataset, xr.Dataset]:
         """The fit given, or the last one, this dataset checked for it, and the maps of its pins there."""
         from xh2cm.data.pins import spelled_out
+        from xh2cm.fit import Fit
         from xh2cm.predict import maps_for
 
-        fit = fit or self._fit
+        fit = self._fit if fit is None else fit
+        if not isinstance(fit, Fit | None):
+            raise FitError(f"{fit!r:.60} is no fit: read one with xh2cm.load_fit(path)")
         if fit is None:
             raise FitError(
                 "no fit yet: give one, `ds.h2cm.predict(fit)`, or fit first on this very object "
@@ -545,7 +548,7 @@ class H2CMAccessor:
         """A number of days, as a spin-up."""
         from xh2cm.model import SpinUp
 
-        return SpinUp(spinup) if isinstance(spinup, int) else spinup
+        return spinup if spinup is None or isinstance(spinup, SpinUp) else SpinUp(spinup)
 
     def _groups(self, groups: str | xr.DataArray | None) -> str | xr.DataArray | None:
         """Groups by name, from the user's dataset."""

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import NamedTuple
 
-__all__ = ["Finding", "FitError", "H2CMError", "H2CMWarning", "InputError", "StoreError"]
+__all__ = [
+    "Finding",
+    "FitError",
+    "H2CMError",
+    "H2CMWarning",
+    "InputError",
+    "StoreError",
+    "mapping_findings",
+    "number_findings",
+]
 
 
 class Finding(NamedTuple):
@@ -27,6 +38,65 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.variable}: {self.problem}\n    -> {self.remedy}"
+
+
+def mapping_findings(given: Mapping[str, object], example: str) -> list[Finding]:
+    """Say which arguments are no mappings.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        By the name of the argument; None stands for what is not given.
+    example : str
+        What one of them may hold.
+
+    Returns
+    -------
+    list of Finding
+
+    Examples
+    --------
+    >>> mapping_findings({"weights": 2.0, "priors": None}, '"ET": 2.0')
+    [Finding(variable='weights', problem='2.0 is no mapping', remedy='weights={"ET": 2.0}')]
+    """
+    return [
+        Finding(name, f"{value!r:.60} is no mapping", f"{name}={{{example}}}")
+        for name, value in given.items()
+        if not (value is None or isinstance(value, Mapping))
+    ]
+
+
+def number_findings(given: Mapping[str, object], least: Mapping[str, float | int]) -> list[Finding]:
+    """Say which numbers are none, or too small.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        None stands for what is not given, and is none of this function's business.
+    least : mapping of str to float or int
+        Where it is an int, only whole numbers will do.
+
+    Returns
+    -------
+    list of Finding
+
+    Examples
+    --------
+    >>> number_findings({"epochs": 1.5, "width": None}, {"epochs": 1, "width": 1})
+    [Finding(variable='epochs', problem='1.5 is no whole number', remedy='give at least 1')]
+    """
+    found = []
+    for name, low in least.items():
+        value, whole = given[name], isinstance(low, int)
+        if value is None:
+            continue
+        fits = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+        if not fits or not math.isfinite(value):  # type: ignore[arg-type]
+            problem = f"{value!r:.60} is no {'whole' if whole else 'finite'} number"
+            found.append(Finding(name, problem, f"give at least {low}"))
+        elif value < low:  # type: ignore[operator]
+            found.append(Finding(name, f"{value} is too small", f"give at least {low}"))
+    return found
 
 
 class H2CMError(Exception):

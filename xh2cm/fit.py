@@ -11,15 +11,16 @@ import importlib.metadata
 import json
 import math
 import os
-import shutil
-import tempfile
+import stat
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import netCDF4
 import numpy as np
-import safetensors
+import pandas as pd
 import safetensors.torch
 import torch
 import xarray as xr
@@ -29,11 +30,13 @@ from xh2cm.data.cells import to_device
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.pins import Pins
 from xh2cm.data.published import from_published, read_checkpoint
-from xh2cm.errors import Finding, FitError, InputError, StoreError
+from xh2cm.errors import Finding, FitError, H2CMWarning, InputError, StoreError, mapping_findings
 from xh2cm.loop.lanes import Loop
 from xh2cm.model import KINDS, HybridModel, Net, Scaling, SpinUp
+from xh2cm.model.hybrid import is_number
 from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
+from xh2cm.sealed import SUMS, aside, intact, read_file, read_sums, replaced, seal
 from xh2cm.targets import PRIORS, TARGET_TABLE, Comparison, Prior, Target
 from xh2cm.train import Normalisation, Portions, Training, normalisation, opened, train
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
@@ -49,8 +52,14 @@ FINISHED = "fit"
 ALIKE = ("period", "cells", "normalise", "training", "targets", "priors")
 """What fits that are gathered must say alike of how they came about."""
 
-FORMAT = 2
-"""Version of the files a fit is saved in; 1 had no pins, and all forcings in its scaling."""
+FORMAT = 3
+"""Version of the files a fit is saved in; 1 had no pins, and all forcings in its scaling, 2 no list of checksums."""
+
+ABOUT = "fit.json"
+"""The file that describes a fit."""
+
+MOST = 2**24
+"""Bytes of the longest description that is read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,22 +197,23 @@ class Fit:
         ------
         StoreError
             If something is there already, or the disk does not take it.
+        FitError
+            If weights or scaling are not finite, or do not belong together: it could not be loaded.
+
+        Notes
+        -----
+        An earlier fit stays until the new one is whole and on the disk. A list of SHA-256 checksums, which
+        ``sha256sum -c SHA256SUMS`` reads as well, covers every byte of every file.
         """
         target = Path(path)
-        if target.exists() and not (overwrite and (target / "fit.json").exists()):
+        if faults := unfit(self):
+            raise FitError(f"this fit could not be read again, because {'; '.join(faults)}")
+        if os.path.lexists(target) and not (overwrite and os.path.lexists(target / ABOUT)):
             raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier fit")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            written = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) / target.name
-            try:
-                written.mkdir()
+            with replaced(target) as written:
                 self._write(written)
-                if target.exists():
-                    shutil.rmtree(target)
-                written.rename(target)
-            finally:
-                shutil.rmtree(written.parent, ignore_errors=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a path that holds what no path can
             raise StoreError(f"{target} cannot be written: {error}") from error
         return target
 
@@ -211,21 +221,26 @@ class Fit:
         tensors = {"weights": self.weights.contiguous().cpu()}
         if self.scaling is not None:
             tensors |= {name: x.contiguous().cpu() for name, x in self.scaling._asdict().items()}
-        safetensors.torch.save_file(tensors, folder / "weights.safetensors")
+        (folder / "weights.safetensors").write_bytes(safetensors.torch.save(tensors))
         self.losses.to_netcdf(folder / "losses.nc")
         if self.labels is not None:
-            self.labels.to_netcdf(folder / "folds.nc")
+            without_levels(self.labels.to_dataset()).to_netcdf(folder / "folds.nc")
         if self.maps:
-            self.maps.to_netcdf(folder / "maps.nc")
+            without_levels(self.maps).to_netcdf(folder / "maps.nc")
         about = {
             "format": FORMAT,
             "features": list(self.features),
             "spinup": dataclasses.asdict(self.spinup),
             **model_described(self.model),
             "provenance": self.provenance,
-            "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
         }
-        (folder / "fit.json").write_text(json.dumps(about, indent=1))
+        (folder / ABOUT).write_text(json.dumps(about, indent=1, default=np.generic.item))  # NumPy's numbers as Python's
+        seal(folder)
+
+
+def without_levels(dataset: xr.Dataset) -> xr.Dataset:
+    """The same with the levels of stacked axes as plain coordinates, as a file can hold them."""
+    return dataset.reset_index([dim for dim in dataset.dims if isinstance(dataset.indexes.get(dim), pd.MultiIndex)])
 
 
 def model_described(model: HybridModel) -> dict[str, Any]:
@@ -280,9 +295,11 @@ def chosen_targets(
     """
     table = {t.name: t for t in TARGET_TABLE}
     names = {alias.lower(): key for key, var in TARGETS.items() for alias in (key, *var.aliases)}
+    if findings := mapping_findings({"weights": weights}, '"ET": 2.0'):
+        raise InputError(findings)
     how = dict(targets) if isinstance(targets, Mapping) else {}
     asked: dict[str, Target] = {}
-    for one in found if targets is None else targets:
+    for one in found if targets is None else [targets] if isinstance(targets, str | Target) else targets:
         row = one if isinstance(one, Target) else Target(one, compare=cast(Comparison, how.get(one, "")))
         name = row.name if row.name in found else names.get(row.name.lower(), row.name)
         base = table.get(name, Target(name))
@@ -335,8 +352,8 @@ def row_findings(row: Target, found: Mapping[str, str], outputs: Collection[str]
     if many and (row.mapping is None or row.compare == "ratio"):
         problem = f"has {len(row.fields)} fields and is compared as {row.compare}"
         yield Finding(name, problem, "give one field, a mapping that makes one of them, or two for a ratio")
-    if not (math.isfinite(row.weight) and row.weight >= 0):
-        yield Finding(name, f"has the weight {row.weight}", "give a finite number that is not negative")
+    if not (is_number(row.weight) and math.isfinite(row.weight) and row.weight >= 0):
+        yield Finding(name, f"has the weight {row.weight!r:.60}", "give a finite number that is not negative")
     if row.quality and row.compare in ("interannual", "ratio"):
         yield Finding(name, f"is compared as {row.compare}, which knows no quality", "leave quality out")
 
@@ -360,7 +377,10 @@ def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: Hybri
         If there is no such constant, or no spread.
     """
     constants = [name.removeprefix("global.") for name in model.layout if name.startswith("global.")]
-    given = PRIORS if priors is None else tuple(Prior(name, *pair) for name, pair in priors.items())
+    if findings := mapping_findings({"priors": priors}, '"q10": (1.5, 0.3)'):
+        raise InputError(findings)
+    pairs = {name: pair if np.shape(pair) == (2,) else (pair, None) for name, pair in (priors or {}).items()}
+    given = PRIORS if priors is None else tuple(Prior(name, *pair) for name, pair in pairs.items())
     findings = [
         Finding(f"prior of {p.parameter}", "the model has no such global constant", f"give one of {constants}")
         for p in given
@@ -369,11 +389,11 @@ def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: Hybri
     findings += [
         Finding(
             f"prior of {p.parameter}",
-            f"mean {p.mean} and standard deviation {p.std} are no prior",
+            f"mean {p.mean!r:.60} and standard deviation {p.std!r:.60} are no prior",
             "give a finite mean and a standard deviation above 0, or leave it out to know nothing",
         )
         for p in given
-        if not (math.isfinite(p.mean) and 0 < p.std < math.inf)
+        if not (is_number(p.mean) and is_number(p.std) and math.isfinite(p.mean) and 0 < p.std < math.inf)
     ]
     if findings:
         raise InputError(findings)
@@ -636,7 +656,13 @@ def load_fit(path: str | os.PathLike[str], *, processes: Processes | None = None
     Raises
     ------
     FitError
-        If the file is absent, truncated, changed, of a newer format, would run code, or was made for other processes.
+        If the file is absent, truncated, changed, of a newer format, would run code, or was made for other processes;
+        never anything else, whatever the files hold.
+
+    Warns
+    -----
+    H2CMWarning
+        If a save was cut short between taking the earlier fit away and putting the new one there: the earlier is read.
 
     Examples
     --------
@@ -647,20 +673,41 @@ def load_fit(path: str | os.PathLike[str], *, processes: Processes | None = None
     xh2cm.errors.FitError: nowhere does not exist
     """
     found = Path(path)
-    if not found.exists():
-        raise FitError(f"{found} does not exist")
-    if found.is_file():
+    try:
+        found = found if os.path.lexists(found) else earlier(found)
+        is_file = stat.S_ISREG(found.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FitError(f"{found} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise FitError(f"{found} cannot be read: {error}") from error
+    if is_file:
         return from_checkpoint(found)
-    if (found / FINISHED / "fit.json").exists():
+    if os.path.lexists(found / FINISHED / ABOUT):
         found /= FINISHED
-    elif (found / "run.json").exists():
+    elif os.path.lexists(found / "run.json"):
         raise FitError(f"the run in {path} is not finished: go on with the command that began it")
     try:
-        return from_folder(found, processes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+        fit = from_folder(found, processes)
+    except FitError:
+        raise
+    except Exception as error:  # a damaged or forged file may fail anywhere in its reader
         raise FitError(
             f"{found} cannot be read as a fit ({type(error).__name__}: {error}): take another copy"
         ) from error
+    if faults := unfit(fit):
+        raise FitError(f"{found} is no whole fit, because {'; '.join(faults)}: take another copy")
+    return fit
+
+
+def earlier(path: Path) -> Path:
+    """The fit that was to be replaced where a save was cut short, or else the path itself."""
+    kept = aside(path)
+    if not (kept / ABOUT).exists():
+        return path
+    warnings.warn(
+        f"{path} does not exist: a save was cut short, and the earlier fit is read, {kept}", H2CMWarning, stacklevel=3
+    )
+    return kept
 
 
 def from_checkpoint(path: Path) -> Fit:
@@ -678,15 +725,18 @@ def from_checkpoint(path: Path) -> Fit:
 
 def from_folder(folder: Path, processes: Processes | None) -> Fit:
     """A fit as `Fit.save` wrote it."""
-    about = json.loads((folder / "fit.json").read_text())
-    if not isinstance(about, dict) or not isinstance(about.get("format"), int):
-        raise FitError(f"{folder / 'fit.json'} is not the description of a fit")
-    if about["format"] > FORMAT:
-        raise FitError(f"{folder} has format {about['format']}, this xh2cm reads up to {FORMAT}: update xh2cm")
-    for name, checksum in about["sha256"].items():
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != checksum:
-            raise FitError(f"{folder / name} is not what was written (its checksum differs): take another copy")
-    tensors = safetensors.torch.load_file(folder / "weights.safetensors")
+    if (folder / SUMS).exists():
+        sums = read_sums(folder)
+        if ABOUT not in sums:
+            raise FitError(f"{folder} holds no fit: {SUMS} does not name {ABOUT}")
+        files = intact(folder, sums)
+        about = description(folder, files[ABOUT])
+    else:
+        about = description(folder, read_file(folder / ABOUT, MOST))
+        if about["format"] >= 3:
+            raise FitError(f"{folder / SUMS} is missing: take another copy of the folder")
+        files = intact(folder, about["sha256"], beside=(ABOUT,))
+    tensors = safetensors.torch.load(files["weights.safetensors"])
     rows = [
         Net(**{**net, "inputs": tuple(net["inputs"]), "outputs": tuple(net["outputs"])}) for net in about["networks"]
     ]
@@ -702,19 +752,65 @@ def from_folder(folder: Path, processes: Processes | None) -> Fit:
     if about["format"] == 1:
         walked = [list(FORCING).index(name) for name in model.forcing]
         tensors = {name: x[:, walked] if name.startswith("forcing") else x for name, x in tensors.items()}
-    if weights.ndim != 2 or weights.shape[1] != model.size:
-        raise FitError(f"{folder} holds {tuple(weights.shape)} weights, its model needs (fold, {model.size})")
+    (labels,) = from_netcdf(files["folds.nc"]).data_vars.values() if "folds.nc" in files else (None,)
     return Fit(
         weights=weights,
         model=model,
         scaling=Scaling(**tensors) if tensors else None,
-        maps=xr.load_dataset(folder / "maps.nc") if "maps.nc" in about["sha256"] else xr.Dataset(),
+        maps=from_netcdf(files["maps.nc"]) if "maps.nc" in files else xr.Dataset(),
         features=tuple(about["features"]),
-        labels=xr.load_dataarray(folder / "folds.nc") if "folds.nc" in about["sha256"] else None,
-        losses=xr.load_dataset(folder / "losses.nc"),
+        labels=labels,
+        losses=from_netcdf(files["losses.nc"]),
         spinup=SpinUp(**about["spinup"]),
         provenance=about["provenance"],
     )
+
+
+def description(folder: Path, content: bytes) -> dict[str, Any]:
+    """What the JSON of a fit says, if this version of xh2cm can read it."""
+    if len(content) > MOST:
+        raise FitError(f"{folder / ABOUT} is larger than any description of a fit, {len(content):,} bytes")
+    try:
+        about = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise FitError(f"{folder / ABOUT} is no JSON ({error}): take another copy of the folder") from error
+    number = about.get("format") if isinstance(about, dict) else None
+    if not isinstance(number, int) or number < 1 or not isinstance(about.get("provenance"), dict):
+        raise FitError(f"{folder / ABOUT} is not the description of a fit")
+    if number > FORMAT:
+        raise FitError(f"{folder} has format {number}, this xh2cm reads up to {FORMAT}: update xh2cm")
+    return cast(dict[str, Any], about)
+
+
+def from_netcdf(content: bytes) -> xr.Dataset:
+    """A dataset from the bytes of a NetCDF file; netCDF4 decodes numbers and text, never objects."""
+    file = netCDF4.Dataset("checked.nc", memory=content)
+    return xr.load_dataset(xr.backends.NetCDF4DataStore(file))  # type: ignore[no-untyped-call]
+
+
+def unfit(fit: Fit) -> list[str]:
+    """Say in what the parts of a fit do not make one."""
+    model, losses = fit.model, fit.losses
+    numbers = {"weights": fit.weights, **({} if fit.scaling is None else fit.scaling._asdict())}
+    lengths = {"weights": model.size, "forcing": len(model.forcing), "static": model.features}
+    faults = []
+    for name, x in numbers.items():
+        length = lengths[name.partition("_")[0]]
+        if x.ndim != 2 or x.shape != (len(fit.weights), length):
+            faults.append(f"its {name} are {tuple(x.shape)}, its model needs (fold, {length})")
+        if x.dtype != torch.float32 or not x.isfinite().all():
+            faults.append(f"its {name} are {x.dtype}, or not all finite, where float32 is wanted")
+    axes = {"loss": {"split", "target", "epoch", "fold"}, "skipped_steps": {"fold"}}
+    if odd := [n for n, on in axes.items() if n not in losses or {*losses[n].dims} != on or on - {*losses.coords}]:
+        return [*faults, f"its losses hold no {' and no '.join(f'{name} on {sorted(axes[name])}' for name in odd)}"]
+    folds = losses["fold"].values
+    if folds.dtype.kind not in "iu" or len({*folds.tolist()}) != len(fit.weights) or (folds < 0).any():
+        faults.append(f"its folds are called {folds.tolist()}, where {len(fit.weights)} different numbers are wanted")
+    if len({*fit.features}) != len(fit.features) or not all(isinstance(name, str) for name in fit.features):
+        faults.append("its static features are not different names")
+    if absent := [name for name in model.maps if name not in fit.maps]:
+        faults.append(f"the maps of {', '.join(absent)} are missing")
+    return faults
 
 
 def recalled(described_as: Mapping[str, Any], given: Processes | None, path: Path) -> Processes:

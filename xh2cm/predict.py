@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -304,7 +304,7 @@ def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) ->
         else list(public)
         if variables == "all"
         else [variables]
-        if isinstance(variables, str)
+        if isinstance(variables, str) or not isinstance(variables, Iterable)
         else list(variables)
     )
     findings = []
@@ -313,8 +313,8 @@ def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) ->
             problem = "is of carbon, which the processes of this fit do not walk"
             findings.append(Finding(f"variable {name}", problem, f"choose from {', '.join(public)}"))
         elif name not in public:
-            near = difflib.get_close_matches(name, public, n=1) or [
-                public_name for public_name in public if public_name.lower() == name.lower()
+            near = difflib.get_close_matches(str(name), public, n=1) or [
+                public_name for public_name in public if public_name.lower() == str(name).lower()
             ]
             hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(public)}"
             findings.append(Finding(f"variable {name}", "the model does not compute it", hint))

@@ -44,11 +44,14 @@ from xh2cm.data.survey import (
     without_rounding,
 )
 from xh2cm.data.times import label
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, mapping_findings
 from xh2cm.targets import Target
-from xh2cm.variables import STATIC
+from xh2cm.variables import FORCING, STATIC, TARGETS
 
 __all__ = ["check"]
+
+TAKEN = {*FORCING, *TARGETS, *STATIC, "static", "feature", "fold", "label"} - {*PLACES}
+"""Names of what the canonical dataset and predictions hold, which no axis of the land may have."""
 
 
 def check(
@@ -123,6 +126,8 @@ def check(
         raise InputError([Finding("ds", f"is a {type(ds).__name__}", "give a Dataset, such as xr.open_dataset(path)")])
     findings: list[Finding] = []
     notes: list[str] = []
+    if odd := [*mapping_findings({"names": names, "units": units}, '"precipitation": ...'), *_no_texts(ds)]:
+        raise InputError(odd)
     names, units = dict(names or {}), dict(units or {})
     if missing not in ("drop", "raise"):
         findings.append(Finding("missing", f"is {missing!r}", 'give missing="drop" or missing="raise"'))
@@ -134,8 +139,12 @@ def check(
         raise InputError([Finding(dim, "has length 0", "give data along it: the selection is empty") for dim in empty])
     matches = find_variables(ds, names, units, findings)
     ds = with_time(ds, matches, findings)
+    land = land_axes(ds, matches)
+    if taken := [str(dim) for dim in land if dim in TAKEN]:
+        problem = "is an axis of the land, and the name of something else here"
+        raise InputError([Finding(dim, problem, f'ds = ds.rename({dim}="y")') for dim in taken])
     wanted, asked = asked_targets(targets, names, findings)
-    source = with_targets(Input(ds, matches, units, land_axes(ds, matches)), wanted)
+    source = with_targets(Input(ds, matches, units, land), wanted)
     driving, sources = read_forcing(source, asked_forcing(forcing, findings), findings)
     observed, quality, shares = read_targets(source, wanted, asked, findings, notes)
     found = Found(
@@ -182,6 +191,13 @@ def check(
     )
 
 
+def _no_texts(ds: xr.Dataset) -> Iterator[Finding]:
+    """Say which variables have a name that is no text: no file holds such, and no argument names one."""
+    for name in ds.variables:
+        if not isinstance(name, str):
+            yield Finding(f"variable {name!r}", "has a name that is no text", f'ds = ds.rename({{{name!r}: "..."}})')
+
+
 def _canonical(found: Found, facts: Facts, source: Input, usable: np.ndarray) -> xr.Dataset:
     """Put the canonical dataset together, with the coordinates of the input."""
     ds, land = source.dataset, source.land
@@ -196,7 +212,8 @@ def _canonical(found: Found, facts: Facts, source: Input, usable: np.ndarray) ->
     data["area"] = xr.Variable(land, given, STATIC["area"].attrs)
     nothing = xr.DataArray(np.zeros((0, *source.shape), dtype="float32"), dims=("feature", *land))
     layers = [array.transpose(*land).expand_dims("feature") for array in found.features.values()]
-    data["static"] = xr.concat([nothing, *layers], "feature", coords="minimal", compat="override").variable
+    static = xr.concat([nothing, *layers], "feature", coords="minimal", compat="override")
+    data["static"] = (static.chunk(feature=-1) if static.chunks else static).variable  # a cell's stand together
     for key in ("mean", "std"):
         if found.features and all(key in array.attrs for array in found.features.values()):
             data["static"].attrs[key] = [array.attrs[key] for array in found.features.values()]

@@ -97,8 +97,8 @@ def closest(name: str, names: Collection[str]) -> str:
     >>> closest("precipitaton", ["precipitation", "co2"])
     "did you mean 'precipitation'?"
     """
-    folded = {other.lower(): other for other in names}
-    near = difflib.get_close_matches(name.lower(), folded, 1, 0.5)
+    folded = {str(other).lower(): other for other in names}
+    near = difflib.get_close_matches(str(name).lower(), folded, 1, 0.5)
     if near:
         return f"did you mean {folded[near[0]]!r}?"
     return f"there is: {', '.join(sorted(names)) or 'nothing'}"

@@ -297,13 +297,20 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FitError(f"{path}: there is no such file\n    -> check the path")
-    if not zipfile.is_zipfile(path):
-        state = "is empty" if not path.stat().st_size else "is no PyTorch checkpoint, or only the beginning of one"
+    try:
+        with path.open("rb") as file:
+            archived, size = zipfile.is_zipfile(file), path.stat().st_size
+    except OSError as error:
+        raise FitError(f"{path}: cannot be read ({error})\n    -> check who may read it") from error
+    if not archived:
+        state = "is no PyTorch checkpoint, or only the beginning of one" if size else "is empty"
         raise FitError(f"{path}: {state}\n    -> copy or download it again")
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+            # PyTorch compresses nothing: what would grow in being read was not written by it.
+            swells = sum(part.file_size for part in archive.infolist()) > size
+            damaged = None if swells else archive.testzip()
+        content = None if swells or damaged else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
         raise FitError(
@@ -313,13 +320,15 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         ) from None
     except Exception as error:  # a damaged file may fail anywhere in the reader
         raise FitError(f"{path}: cannot be read ({error})\n    -> copy or download it again") from error
+    if swells:
+        raise FitError(f"{path}: refused, because its parts are larger than itself\n    -> copy or download it again")
     if damaged:
         raise FitError(f"{path}: its part {damaged} is damaged\n    -> copy or download it again")
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict):
         raise FitError(f"{path}: holds no 'state_dict'\n    -> pass a checkpoint that Lightning wrote")
     _refuse_other_model(weights, f"{path}: ")
-    return {name: weights[name].float() for name in published_weights()}
+    return {name: weights[name].detach().float() for name in published_weights()}
 
 
 def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -364,11 +373,11 @@ def _refuse_other_model(weights: Mapping[str, Any], file: str = "") -> None:
         weight = weights.get(name)
         if name not in weights:
             continue
-        if not (isinstance(weight, torch.Tensor) and weight.is_floating_point()):
+        if not (isinstance(weight, torch.Tensor) and weight.dtype in _precisions() and _is_held(weight)):
             problems.append(f"{name} is no tensor of floating-point numbers")
         elif weight.shape != shape:
             problems.append(f"{name} has shape {tuple(weight.shape)} instead of {shape}")
-        elif not weight.isfinite().all():
+        elif not weight.float().isfinite().all():
             problems.append(f"{name} holds {int((~weight.isfinite()).sum())} values that are not finite")
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -376,3 +385,16 @@ def _refuse_other_model(weights: Mapping[str, Any], file: str = "") -> None:
             f"{file}not the weights of the published model H2CM v1.0:\n{listed}\n"
             "    -> pass a checkpoint of github.com/zavud/h2cm, unchanged in its networks"
         )
+
+
+def _precisions() -> tuple[Any, ...]:
+    import torch
+
+    return torch.float32, torch.float64, torch.float16, torch.bfloat16
+
+
+def _is_held(weight: Tensor) -> bool:
+    """Whether each number of a tensor is in memory: a view may claim any shape, a sparse or meta tensor has none."""
+    import torch
+
+    return weight.layout == torch.strided and weight.device.type == "cpu" and weight.is_contiguous()

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xh2cm.data.derive import DERIVATIONS, NEEDS, day_angle
 from xh2cm.data.match import KNOWN, Match, closest
-from xh2cm.data.times import daily_findings, datetime_dimensions, label, month_numbers, record_findings
+from xh2cm.data.times import calendars, daily_findings, datetime_dimensions, label, month_numbers, record_findings
 from xh2cm.data.units import conversion, to_canonical
 from xh2cm.errors import Finding, InputError
 from xh2cm.targets import Target
@@ -130,14 +130,21 @@ def with_time(ds: xr.Dataset, matches: Mapping[str, list[Match]], findings: list
     InputError
         Where there is no time axis: nothing can be said about the rest without one.
     """
+    mixed = {str(n): calendars(v) for n, v in ds.variables.items() if v.dtype == object and v.ndim == 1}
+    if several := {name: sorted(kinds) for name, kinds in mixed.items() if len(kinds) > 1}:
+        remedy = 'give all its dates in one: xr.date_range(..., calendar="noleap")'
+        mixes = [Finding(name, f"mixes the calendars {' and '.join(k)}", remedy) for name, k in several.items()]
+        raise InputError([*findings, *mixes])
     axes = datetime_dimensions(ds)
     names = [match.source for key in (*FORCING, *SOURCES) for match in matches.get(key, []) if match.source in ds]
-    carried = [dim for name in names for dim in ds[name].dims if dim in axes] or list(axes)
+    driven = [name for name in names if ds[name].ndim]
+    carried = [dim for name in driven for dim in ds[name].dims if dim in axes] or ([] if driven else list(axes))
     if not carried:
         undecoded = [str(n) for n, v in ds.variables.items() if " since " in str(v.attrs.get("units", ""))]
         dates = 'ds = ds.assign_coords(time=("time", pd.date_range("2001-01-01", periods=ds.sizes["time"])))'
         remedy = "ds = xr.decode_cf(ds)" if undecoded else dates
-        problem = f"no axis of the dataset is a time axis{f': {undecoded[0]!r} is not decoded' if undecoded else ''}"
+        where = f"forcing, only {', '.join(map(str, axes))} of other variables" if axes else "dataset"
+        problem = f"no axis of the {where} is a time axis{f': {undecoded[0]!r} is not decoded' if undecoded else ''}"
         raise InputError([*findings, Finding("time", problem, remedy)])
     axis = max(dict.fromkeys(carried), key=carried.count)
     name = axes[axis]
@@ -415,7 +422,14 @@ def asked_targets(
         asked = {names[str(name).lower()] for name in variables if str(name).lower() in names}
         return {key: Target(key) for key in TARGETS}, asked
     wanted: dict[str, Target] = {}
-    for target in [targets] if isinstance(targets, str | Target) else targets:
+    one = isinstance(targets, str | Target) or not isinstance(targets, Iterable)
+    several: Iterable[object] = [targets] if one else targets
+    for target in several:
+        if not isinstance(target, str | Target):
+            findings.append(
+                Finding(f"targets: {target!r:.60}", "is no name of a target", closest(str(target), TARGETS))
+            )
+            continue
         row = Target(target) if isinstance(target, str) else target
         key = row.name if row.name in TARGETS else names.get(row.name.lower(), row.name)
         if key in RESERVED:
@@ -586,7 +600,7 @@ def whole_gauges(found: Found, usable: np.ndarray, findings: list[Finding], note
     return dataclasses.replace(found, shares=shares)
 
 
-def read_mask(source: Input, mask: str | xr.DataArray | None, findings: list[Finding]) -> xr.DataArray | None:
+def read_mask(source: Input, mask: object, findings: list[Finding]) -> xr.DataArray | None:
     """Read the land mask the user gives.
 
     Parameters
@@ -605,6 +619,9 @@ def read_mask(source: Input, mask: str | xr.DataArray | None, findings: list[Fin
     ds = source.dataset
     if isinstance(mask, xr.DataArray):
         name, array = "mask", mask
+    elif mask is not None and not isinstance(mask, str):
+        findings.append(Finding("mask", f"is a {type(mask).__name__}", "give a DataArray, or the name of a variable"))
+        return None
     else:
         known = [match.source for match in source.matches.get("mask", [])]
         name = mask or (str(known[0]) if known else "")
@@ -678,7 +695,11 @@ def grid_area(source: Input) -> xr.DataArray | None:
         return None
     if not (latitude.ndim == longitude.ndim == 1 and len(source.land) == 2 and min(latitude.size, longitude.size) > 1):
         return None
+    if not all(np.all(np.isfinite(axis)) for axis in (latitude, longitude)) or np.any(np.abs(latitude) > 90):
+        return None
     height, width = (np.deg2rad(np.median(np.abs(np.diff(axis.values)))) for axis in (latitude, longitude))
+    if not height * width > 0:
+        return None
     south_to_north = 2 * np.sin(height / 2) * np.cos(np.deg2rad(latitude.values.astype("float64")))
     rows = xr.DataArray(EARTH_RADIUS**2 * width * south_to_north, dims=latitude.dims)
     return (rows * xr.DataArray(np.ones(longitude.size), dims=longitude.dims)).transpose(*source.land)
@@ -728,7 +749,7 @@ def read_features(
             layers = {feature: _bare(layer).astype("float32") for feature, layer in _layers(array, others)}
             for key in ("mean", "std"):  # what a published layout standardises its features by
                 stored = np.atleast_1d(array.attrs.get(key, []))
-                if len(stored) == len(layers):
+                if len(stored) == len(layers) and stored.dtype.kind in "fiu":
                     for layer, number in zip(layers.values(), stored, strict=True):
                         layer.attrs[key] = float(number)
             read |= layers

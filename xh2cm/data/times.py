@@ -6,11 +6,20 @@ from collections.abc import Hashable, Iterator
 
 import cftime
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xh2cm.errors import Finding
 
-__all__ = ["daily_findings", "datetime_dimensions", "day_numbers", "label", "month_numbers", "record_findings"]
+__all__ = [
+    "calendars",
+    "daily_findings",
+    "datetime_dimensions",
+    "day_numbers",
+    "label",
+    "month_numbers",
+    "record_findings",
+]
 
 
 def datetime_dimensions(dataset: xr.Dataset) -> dict[Hashable, Hashable]:
@@ -35,7 +44,23 @@ def datetime_dimensions(dataset: xr.Dataset) -> dict[Hashable, Hashable]:
 def _is_time(variable: xr.Variable) -> bool:
     if variable.dtype.kind == "M":
         return True
-    return bool(variable.dtype == object and variable.size and isinstance(variable.values[0], cftime.datetime))
+    return variable.dtype == object and len(calendars(variable)) == 1
+
+
+def calendars(variable: xr.Variable) -> set[str]:
+    """Name the calendars of the cftime dates that a variable of objects holds; empty if it holds anything else.
+
+    Parameters
+    ----------
+    variable : Variable
+
+    Returns
+    -------
+    set of str
+        One for a time axis.
+    """
+    dates = variable.values[~pd.isnull(variable.values)]
+    return {date.calendar for date in dates} if all(isinstance(date, cftime.datetime) for date in dates) else set()
 
 
 def day_numbers(time: xr.DataArray) -> np.ndarray:

@@ -13,8 +13,8 @@ import difflib
 import functools
 import re
 from collections.abc import Mapping
+from numbers import Real
 
-import numpy as np
 import pint
 import xarray as xr
 
@@ -113,7 +113,7 @@ def to_canonical(array: xr.DataArray, var: Var, units: str | None = None) -> xr.
     if stated is not None and str(stated).strip() != var.units:
         converted.attrs["original_units"] = str(stated).strip()
     stored = array.attrs  # what a published layout is standardised by stays with the numbers, in their new units
-    if {"mean", "std"} <= stored.keys() and np.ndim(stored["mean"]) == 0:
+    if all(isinstance(stored.get(key), Real) for key in ("mean", "std")):
         converted.attrs |= {"mean": float(stored["mean"]) * scale + offset, "std": float(stored["std"]) * scale}
     return converted
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import softplus
 
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, number_findings
 from xh2cm.loop.lanes import Loop, Part, Scheme, choose
 from xh2cm.model.network import (
     EMBEDDING,
@@ -89,12 +89,8 @@ class SpinUp:
     drift: float | None = None
 
     def __post_init__(self) -> None:
-        findings = [
-            Finding(f"spinup.{name}", f"{value} is too small", f"give at least {least}")
-            for name, value, least in (("days", self.days, 1), ("passes", self.passes, 0), ("drift", self.drift, 0.0))
-            if value is not None and value < least
-        ]
-        if findings:
+        given = {f"spinup.{name}": value for name, value in vars(self).items()}
+        if findings := number_findings(given, {"spinup.days": 1, "spinup.passes": 0, "spinup.drift": 0.0}):
             raise InputError(findings)
 
 
@@ -224,7 +220,7 @@ class HybridModel:
 
     def _findings(self) -> list[Finding]:
         found = pin_findings(dict(self.pins), {p.name: p for p in self.processes.parameters})
-        found += row_findings(self.networks)
+        found += [*row_findings(self.networks), *number_findings({"width": self.width}, {"width": 1})]
         known = {*self.parameters, *(name for net in PUBLISHED_NETWORKS for name in net.outputs)}
         for net in self.networks:
             found += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import InputError, number_findings
 from xh2cm.model.hybrid import SpinUp
 
 __all__ = ["Training"]
@@ -47,12 +47,7 @@ class Training:
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "patience": 1, "batch_size": 1, "learning_rate": 0.0, "clip": 0.0, "window": 28}
-        findings = [
-            Finding(name, f"{value} is too small", f"give at least {low}")
-            for name, low in least.items()
-            if (value := getattr(self, name)) is not None and value < low
-        ]
-        if findings:
+        if findings := number_findings(vars(self), {**least, "seed": 0}):
             raise InputError(findings)
 
     def rate(self, epoch: int) -> float:

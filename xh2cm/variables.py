@@ -51,8 +51,11 @@ Quantity = Literal[
 Varies = Literal["daily", "static", "global"]
 """A number per cell and day, per cell, or one for the whole domain."""
 
+DAY_MEAN = "area: mean where land time: mean"
+"""Cell methods of a flux."""
+
 END_OF_DAY = "area: mean where land time: point (at the end of the day)"
-"""Cell methods of a storage: it is known between two days, a flux is the mean of one."""
+"""Cell methods of a storage, which is known between two days."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Var:
     aliases: tuple[str, ...] = ()
     standard_names: tuple[str, ...] = ()
     cmip: str | None = None
-    cell_methods: str = "area: mean where land time: mean"
+    cell_methods: str = DAY_MEAN
     lower: float = -math.inf
     upper: float = math.inf
 

@@ -17,7 +17,7 @@ import xarray as xr
 
 from xh2cm.variables import STATIC
 
-__all__ = ["CONVENTIONS", "encoded", "horizontal", "with_axes"]
+__all__ = ["CONVENTIONS", "encoded", "horizontal", "time_attrs", "with_axes"]
 
 CONVENTIONS = "CF-1.11 CF-1.8"
 """What files adhere to; older readers look for the older name."""
@@ -55,11 +55,9 @@ def with_axes(dataset: xr.Dataset, land: Sequence[Hashable]) -> xr.Dataset:
     bounds = np.stack([days, days + timedelta(days=1)], -1)
     found = dataset.assign_coords(time_bnds=(("time", BOUNDS), bounds))
     attrs: dict[Hashable, dict[str, Any]] = {
-        "time": {"standard_name": "time", "long_name": "time", "axis": "T", "bounds": "time_bnds"},
+        "time": time_attrs(dataset["time"]),
         "fold": {"standard_name": "realization", "long_name": "fold of the training", "units": "1"},
     }
-    if dataset["time"].dt.calendar in ("standard", "proleptic_gregorian", "julian"):
-        attrs["time"]["units_metadata"] = "leap_seconds: none"
     latitude, longitude = horizontal(found)
     if latitude is not None and longitude is not None:
         if latitude.ndim == longitude.ndim == 1 and {*latitude.dims, *longitude.dims} == set(land):
@@ -75,6 +73,22 @@ def with_axes(dataset: xr.Dataset, land: Sequence[Hashable]) -> xr.Dataset:
         named = {"long_name": str(name).replace("_", " ")} if nameless else {}
         coordinate.attrs = named | coordinate.attrs | attrs.get(name, {})
     return encoded(found)
+
+
+def time_attrs(time: xr.DataArray) -> dict[str, str]:
+    """Attributes of a time axis that has the bounds ``time_bnds``.
+
+    Parameters
+    ----------
+    time : DataArray
+
+    Returns
+    -------
+    dict of str to str
+    """
+    leaps = time.dt.calendar in ("standard", "proleptic_gregorian", "julian")
+    named = {"standard_name": "time", "long_name": "time", "axis": "T", "bounds": "time_bnds"}
+    return named | ({"units_metadata": "leap_seconds: none"} if leaps else {})
 
 
 def horizontal(dataset: xr.Dataset) -> tuple[xr.DataArray | None, xr.DataArray | None]:
@@ -146,5 +160,5 @@ def encoded(dataset: xr.Dataset) -> xr.Dataset:
 def is_moment(variable: xr.Variable) -> bool:
     """Whether a variable holds dates."""
     if variable.dtype != object:
-        return variable.dtype.kind == "M"
+        return bool(variable.dtype.kind == "M")
     return bool(variable.size) and isinstance(variable.values.flat[0], cftime.datetime)

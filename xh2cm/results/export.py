@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -22,13 +23,13 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xh2cm.data.cf import CONVENTIONS, encoded, horizontal
+from xh2cm.data.cf import CONVENTIONS, encoded, horizontal, time_attrs
 from xh2cm.data.match import closest
 from xh2cm.data.reading import EARTH_RADIUS
 from xh2cm.data.times import daily_findings
 from xh2cm.data.units import conversion
 from xh2cm.errors import Finding, H2CMWarning, InputError, StoreError
-from xh2cm.variables import OUTPUTS, STATIC, Quantity, Var
+from xh2cm.variables import DAY_MEAN, OUTPUTS, STATIC, Quantity, Var
 
 __all__ = ["write_cmip", "write_netcdf"]
 
@@ -45,8 +46,10 @@ CMIP_FILL = np.float32(1e20)
 RECORDS: Mapping[str, tuple[str, str]] = {"mon": ("Lmon", "%Y%m"), "day": ("Lday", "%Y%m%d")}
 """Frequency to what file names call the table, and to how they write the first and last date."""
 
-CELLS = "area: areacella"
-"""Where the area of a cell is to be found."""
+TABLE: Mapping[str, Var] = {var.name: var for var in OUTPUTS.values() if var.cmip}
+"""What is exported, by public name."""
+
+REALIZATION = re.compile(r"^r\d+")
 
 
 # -- one file ------------------------------------------------------------------------------------------------------
@@ -124,7 +127,7 @@ def beside(target: Path) -> Iterator[Path]:
 
 
 def laid_out(dataset: xr.Dataset) -> xr.Dataset:
-    """Lay dimensions and labels as CF recommends: axes last, in the order T, Y, X; nothing but numbers along an axis."""
+    """Lay dimensions and labels as CF recommends: axes last, in the order T, Y, X, and only numbers along an axis."""
     latitude, _ = horizontal(dataset)
     roles: dict[Hashable, dict[str, str]] = {}
     if latitude is not None and latitude.ndim == 2:
@@ -239,107 +242,116 @@ def write_cmip(
     evspsbl_Lmon_xh2cm_offline_r1i1p1f1_gn_200101-200312.nc
     gpp_Lmon_xh2cm_offline_r1i1p1f1_gn_200101-200312.nc
     """
+    findings = land_findings(prediction)
     if frequency not in RECORDS:
-        raise InputError([Finding("frequency", f"is {frequency!r}", f"give one of {', '.join(map(repr, RECORDS))}")])
+        findings.append(Finding("frequency", f"is {frequency!r}", f"give one of {', '.join(map(repr, RECORDS))}"))
+    prediction = with_nep(prediction)
+    names = named_in_cmip(prediction, variables, findings)
+    if findings:
+        raise InputError(findings)
+    nameless = [v.name for v in OUTPUTS.values() if v.name in prediction and v.name not in TABLE and v.name != "NEE"]
+    if nameless and not variables:
+        text = f"not exported, as CMIP6 has no name for it: {', '.join(nameless)}"
+        warnings.warn(text, H2CMWarning, stacklevel=3)
     target = Path(directory)
-    chosen, nameless = exportable(prediction, variables)
-    record = means(on_globe(chosen), frequency)
-    if nameless:
-        warnings.warn(f"not exported, as CMIP6 has no name for it: {', '.join(nameless)}", H2CMWarning, stacklevel=3)
-    facets = {"source_id": source_id, "experiment_id": experiment_id, "grid_label": grid_label}
-    kept = {key: prediction.attrs[key] for key in ("title", "source", "references", "comment") if key in prediction.attrs}
-    attrs = {"Conventions": CONVENTIONS} | kept | facets | {"realm": "land"} | dict(attributes or {})
-    folds = [None] if "fold" not in record.dims else list(record["fold"].values)
+    record = means(on_globe(in_cmip_units(prediction, names)), frequency)
+    kept = ("title", "source", "references", "comment")
+    attrs = {"Conventions": CONVENTIONS} | {key: prediction.attrs[key] for key in kept if key in prediction.attrs}
+    attrs |= {"source_id": source_id, "experiment_id": experiment_id, "grid_label": grid_label, "realm": "land"}
+    attrs |= dict(attributes or {})
     files: dict[str, xr.Dataset] = {}
-    for fold in folds:
-        member = member_id if fold is None else f"r{int(fold) + 1}{member_id.lstrip('r').lstrip('0123456789')}"
-        one = record if fold is None else record.sel(fold=fold, drop=True)
-        files |= named_files(one, frequency, attrs | {"member_id": member, "variant_label": member})
+    if "fold" in record.dims:
+        for fold in record["fold"].values:
+            member = REALIZATION.sub(f"r{int(fold) + 1}", member_id)
+            files |= as_files(record.sel(fold=fold, drop=True), frequency, attrs | {"member_id": member})
+    else:
+        files = as_files(record, frequency, attrs | {"member_id": member_id})
     if there := [name for name in files if (target / name).exists()]:
         raise StoreError(f"{target} holds {', '.join(there)}: give another folder, experiment_id or member_id")
     with beside(target / "export") as folder:
-        xr.save_mfdataset(list(files.values()), [folder / name for name in files])
+        xr.save_mfdataset(list(files.values()), [folder / name for name in files])  # type: ignore[no-untyped-call]
         for name in files:
             (folder / name).rename(target / name)
     return [target / name for name in files]
 
 
-def exportable(prediction: xr.Dataset, asked: Sequence[str] | None) -> tuple[xr.Dataset, list[str]]:
-    """The variables under their names of CMIP6, in its units, and which of the rest are outputs without such a name."""
-    if "NEP" not in prediction:
-        if {"GPP", "TER"} <= set(prediction.data_vars):
-            nep = prediction["GPP"] - prediction["TER"]
-        else:
-            nep = -prediction["NEE"] if "NEE" in prediction else None
-        prediction = prediction if nep is None else prediction.assign(NEP=nep.assign_attrs(units="g m-2 d-1"))
-    table: dict[str, Var] = {var.name: var for var in OUTPUTS.values() if var.cmip}
-    names = [asked] if isinstance(asked, str) else list(asked or (name for name in prediction.data_vars if name in table))
-    names = list(dict.fromkeys("NEP" if name == "NEE" else name for name in names))
-    findings = [
-        Finding(f"variable {name}", "has no name in CMIP6", f"choose from {', '.join(table)}")
-        if name in prediction
-        else Finding(f"variable {name}", "is not in the prediction", closest(name, [n for n in prediction if n in table]))
-        for name in names
-        if name not in table or name not in prediction
-    ]
-    if not names:
-        problem = "has no variable with a name in CMIP6"
-        findings.append(Finding("prediction", problem, 'out = ds.h2cm.predict(fit, variables=["ET", "GPP"])'))
+def land_findings(prediction: xr.Dataset) -> list[Finding]:
+    """Say why a prediction is not daily on a regular grid."""
     latitude, longitude = horizontal(prediction)
-    regular = latitude is not None and longitude is not None and latitude.dims == (latitude.name,)
-    regular = regular and longitude.dims == (longitude.name,) and min(latitude.size, longitude.size) > 1
-    if not regular:
-        problem = "is no regular grid of latitude and longitude of more than one row and column"
-        findings.append(Finding("land", problem, 'write towers, catchments and other grids with out.h2cm.to_netcdf("out.nc")'))
-    if "time" not in prediction.dims:
-        findings.append(Finding("time", "is no dimension of it", "give a daily prediction"))
-    else:
-        findings += daily_findings(prediction["time"], "time")
-    if findings:
-        raise InputError(findings)
+    findings = []
+    if latitude is None or longitude is None or any(c.dims != (c.name,) or c.size < 2 for c in (latitude, longitude)):
+        problem = "is no regular grid of latitude and longitude, of more than one row and column"
+        remedy = 'write towers, catchments and other grids with out.h2cm.to_netcdf("out.nc")'
+        findings.append(Finding("land", problem, remedy))
+    if "time" in prediction.dims:
+        return [*findings, *daily_findings(prediction["time"], "time")]
+    return [*findings, Finding("time", "is no dimension of the prediction", "give a daily one")]
+
+
+def with_nep(prediction: xr.Dataset) -> xr.Dataset:
+    """Net ecosystem production, which CMIP6 has instead of NEE: from what is there."""
+    if "NEP" in prediction:
+        return prediction
+    if "GPP" in prediction and "TER" in prediction:
+        return prediction.assign(NEP=(prediction["GPP"] - prediction["TER"]).assign_attrs(prediction["GPP"].attrs))
+    if "NEE" in prediction:
+        return prediction.assign(NEP=(-prediction["NEE"]).assign_attrs(prediction["NEE"].attrs))
+    return prediction
+
+
+def named_in_cmip(prediction: xr.Dataset, asked: Sequence[str] | None, findings: list[Finding]) -> list[str]:
+    """Public names of what is to be exported."""
+    known = [name for name in TABLE if name in prediction]
+    if not asked:
+        if not known:
+            remedy = 'out = ds.h2cm.predict(fit, variables=["ET", "GPP"])'
+            findings.append(Finding("prediction", "has no variable with a name in CMIP6", remedy))
+        return known
+    names = [asked] if isinstance(asked, str) else ["NEP" if name == "NEE" else name for name in asked]
+    for name in names:
+        if name not in prediction:
+            findings.append(Finding(f"variable {name}", "is not in the prediction", closest(name, known)))
+        elif name not in TABLE:
+            findings.append(Finding(f"variable {name}", "has no name in CMIP6", f"choose from {', '.join(known)}"))
+    return list(dict.fromkeys(names))
+
+
+def in_cmip_units(prediction: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """Variables under the names of CMIP6 and in its units, on axes called lat and lon."""
     found = {}
     for name in names:
-        var = table[name]
-        units = CMIP_UNITS[var.quantity]
-        scale, _ = conversion(name, prediction[name].attrs.get("units"), dataclasses.replace(var, units=units))
-        array = (prediction[name] * scale).drop_encoding().astype(np.float32)
-        found[str(var.cmip)] = array.drop_attrs(deep=False).assign_attrs(var.attrs | {"units": units})
-    axes = {latitude.name: "lat", longitude.name: "lon"}
-    dataset = xr.Dataset(found).drop_vars("time_bnds", errors="ignore")
-    unknown = [name for name in prediction.data_vars if name in OUTPUT_NAMES and name not in table and name != "NEE"]
-    nameless = [] if asked else unknown
-    return dataset.rename({old: new for old, new in axes.items() if old != new}), [str(name) for name in nameless]
-
-
-OUTPUT_NAMES = frozenset(var.name for var in OUTPUTS.values())
-"""Public names of fluxes and storages, without parameters."""
+        var = dataclasses.replace(TABLE[name], units=CMIP_UNITS[TABLE[name].quantity])
+        scale, _ = conversion(name, prediction[name].attrs.get("units"), var)
+        array = (prediction[name] * scale).astype(np.float32)
+        found[str(var.cmip)] = array.drop_attrs(deep=False).assign_attrs(var.attrs)
+    dataset = xr.Dataset(found)
+    axes = zip(horizontal(dataset), ("lat", "lon"), strict=True)
+    return dataset.rename({axis.name: name for axis, name in axes if axis is not None and axis.name != name})
 
 
 def on_globe(dataset: xr.Dataset) -> xr.Dataset:
     """From south to north and from 0 to 360 degrees, with the bounds of the cells."""
     dataset = dataset.sortby(["lat", "lon"])
-    edges = {dim: middles(dataset[dim].values.astype(float)) for dim in ("lat", "lon")}
-    edges["lat"] = np.clip(edges["lat"], -90, 90)
-    bounds = {f"{dim}_bnds": ((dim, "bnds"), np.stack([edge[:-1], edge[1:]], -1)) for dim, edge in edges.items()}
-    wrapped = dataset["lon"] % 360
-    turns = (wrapped - dataset["lon"]).values
-    dataset = dataset.assign_coords(bounds)
-    dataset["lon_bnds"] = dataset["lon_bnds"] + xr.DataArray(turns, dims="lon")
-    dataset = dataset.assign_coords(lon=wrapped.values).sortby("lon")
+    south_north, west_east = (pairs(dataset[dim].values.astype(float)) for dim in ("lat", "lon"))
+    east = dataset["lon"].values.astype(float) % 360
+    west_east += (east - dataset["lon"].values)[:, None]  # bounds go round with their cell
+    lat_bnds, lon_bnds = (("lat", "bnds"), south_north.clip(-90, 90)), (("lon", "bnds"), west_east)
+    dataset = dataset.assign_coords(lon=east, lat_bnds=lat_bnds, lon_bnds=lon_bnds).sortby("lon")
     for dim, place, axis in (("lat", "latitude", "Y"), ("lon", "longitude", "X")):
         dataset[dim].attrs = STATIC[place].attrs | {"axis": axis, "bounds": f"{dim}_bnds"}
     return dataset
 
 
-def middles(centres: np.ndarray) -> np.ndarray:
-    """Edges halfway between centres, and as far beyond the first and last."""
+def pairs(centres: np.ndarray) -> np.ndarray:
+    """Bounds halfway between centres, and as far beyond the first and last."""
     inner = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - inner[0]], inner, [2 * centres[-1] - inner[-1]]])
+    edges = np.concatenate([[2 * centres[0] - inner[0]], inner, [2 * centres[-1] - inner[-1]]])
+    return np.stack([edges[:-1], edges[1:]], -1)
 
 
 def means(daily: xr.Dataset, frequency: str) -> xr.Dataset:
     """Days, or means of whole months, in the middle of their bounds."""
-    calendar = daily["time"].dt.calendar
+    found, lengths = daily, np.ones(daily.sizes["time"], dtype=int)
     if frequency == "mon":
         days = xr.ones_like(daily["time"], dtype=int).resample(time="MS").sum()
         whole = (days == days["time"].dt.days_in_month).values
@@ -349,56 +361,52 @@ def means(daily: xr.Dataset, frequency: str) -> xr.Dataset:
             text = f"{int((~whole).sum())} of {whole.size} months are not whole, and are not exported"
             warnings.warn(text, H2CMWarning, stacklevel=4)
         found = daily.resample(time="MS").mean(skipna=False, keep_attrs=True).isel(time=np.flatnonzero(whole))
-        for array in found.data_vars.values():
-            array.attrs["cell_methods"] = "area: mean where land time: mean"
         lengths = days.values[whole]
-    else:
-        found, lengths = daily, np.ones(daily.sizes["time"], dtype=int)
-    index = found["time"].to_index().floor("D")
-    starts = list(index)
+        for array in found.data_vars.values():
+            array.attrs["cell_methods"] = DAY_MEAN
+    starts = found["time"].to_index().floor("D")
     steps = [timedelta(days=int(length)) for length in lengths]
-    ends = [start + step for start, step in zip(starts, steps, strict=True)]
-    halves = [start + step / 2 for start, step in zip(starts, steps, strict=True)]
-    bounds = np.stack([type(index)(starts).values, type(index)(ends).values], -1)
-    attrs = {"standard_name": "time", "long_name": "time", "axis": "T", "bounds": "time_bnds"}
-    if calendar in ("standard", "proleptic_gregorian", "julian"):
-        attrs["units_metadata"] = "leap_seconds: none"
-    time = xr.Variable("time", type(index)(halves), attrs)
+    ends, halves = (
+        type(starts)([start + step / part for start, step in zip(starts, steps, strict=True)]) for part in (1, 2)
+    )
+    bounds = np.stack([starts, ends], -1)
+    time = xr.Variable("time", halves, time_attrs(found["time"]))
     return found.assign_coords(time=time, time_bnds=(("time", "bnds"), bounds))
 
 
-def named_files(record: xr.Dataset, frequency: str, attrs: Mapping[str, str]) -> dict[str, xr.Dataset]:
-    """Every variable, and the cells they stand on, as a dataset of its own under the name of its file."""
+def as_files(record: xr.Dataset, frequency: str, attrs: Mapping[str, str]) -> dict[str, xr.Dataset]:
+    """Cells and variables, each a dataset of its own by the name of its file."""
     table, dates = RECORDS[frequency]
     first, last = record["time"].isel(time=[0, -1]).dt.strftime(dates).values
     facets = "_".join(attrs[key] for key in ("source_id", "experiment_id", "member_id", "grid_label"))
-    about_files = f"exported as CMIP6 names it, frequency {frequency}"
-    fixed = xr.Dataset(cells_of(record))
     bounds = record.coords.to_dataset()[["time_bnds", "lat_bnds", "lon_bnds"]].reset_coords()
     files = {}
-    for dataset, kind, often, period in ((fixed, "fx", "fx", ""), (record, table, frequency, f"_{first}-{last}")):
-        for name in dataset.data_vars:
-            one = dataset[[name]].merge(bounds.drop_dims(set(bounds.dims) - {*dataset.dims, "bnds"}))
-            if name != "areacella":
-                one[name].attrs["cell_measures"] = CELLS
-            about = {"variable_id": str(name), "table_id": kind, "frequency": often}
-            if name != "areacella":
-                about["external_variables"] = "areacella"
-            one = with_history(encoded(one.assign_attrs(dict(attrs) | about)), about_files)
-            one[name].encoding |= {"_FillValue": CMIP_FILL, "missing_value": CMIP_FILL}
-            files[f"{name}_{kind}_{facets}{period}.nc"] = one
+    for name, array in (cells(record) | dict(record.data_vars)).items():
+        fixed = "time" not in array.dims
+        about = {"variable_id": name, "table_id": "fx" if fixed else table, "frequency": "fx" if fixed else frequency}
+        if name != "areacella":
+            array = array.assign_attrs(cell_measures="area: areacella")
+            about["external_variables"] = "areacella"
+        whole = array.to_dataset(name=name).merge(bounds.drop_dims("time") if fixed else bounds)
+        whole = whole.assign_attrs(dict(attrs) | about, variant_label=attrs["member_id"])
+        file = with_history(encoded(whole), "exported under the names of CMIP6")
+        file[name].encoding |= {"_FillValue": CMIP_FILL, "missing_value": CMIP_FILL}
+        files["_".join([name, about["table_id"], facets, *([] if fixed else [f"{first}-{last}"])]) + ".nc"] = file
     return files
 
 
-def cells_of(record: xr.Dataset) -> dict[str, xr.DataArray]:
+def cells(record: xr.Dataset) -> dict[Any, xr.DataArray]:
     """Area of the cells, and which of them are land."""
-    south, north = np.deg2rad(record["lat_bnds"]).transpose("bnds", ...)
-    west, east = np.deg2rad(record["lon_bnds"]).transpose("bnds", ...)
+    south, north, west, east = (
+        np.deg2rad(record[f"{dim}_bnds"].isel(bnds=end)) for dim in ("lat", "lon") for end in (0, 1)
+    )
     area = (EARTH_RADIUS**2 * (np.sin(north) - np.sin(south)) * (east - west)).astype(np.float32)
-    about = {key: value for key, value in STATIC["area"].attrs.items()} | {"cell_methods": "area: sum"}
-    first = next(iter(record.data_vars.values())).isel(time=0, drop=True)
-    land = (100 * first.notnull()).astype(np.float32)
-    text = "100 where the model gives a value: the share of land within a cell is not known to it"
-    named = {"standard_name": "land_area_fraction", "long_name": "percentage of the cell that is land", "units": "%"}
-    more: dict[str, Any] = {"cell_methods": "area: mean", "comment": text}
-    return {"areacella": area.transpose("lat", "lon").assign_attrs(about), "sftlf": land.assign_attrs(named | more)}
+    land = next(iter(record.data_vars.values())).isel(time=0, drop=True).notnull()
+    about = {"standard_name": "land_area_fraction", "long_name": "land in the cell", "units": "%"}
+    comment = "100 where there is a prediction: the share of land within a cell is not known to the model"
+    return {
+        "areacella": area.assign_attrs(STATIC["area"].attrs | {"cell_methods": "area: sum"}),
+        "sftlf": (100 * land.astype(np.float32)).assign_attrs(
+            about | {"cell_methods": "area: mean", "comment": comment}
+        ),
+    }

@@ -15,6 +15,7 @@ import cftime
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.times import day_numbers
 from xh2cm.variables import STATIC
 
 __all__ = ["CONVENTIONS", "encoded", "horizontal", "time_attrs", "with_axes"]
@@ -51,9 +52,7 @@ def with_axes(dataset: xr.Dataset, land: Sequence[Hashable]) -> xr.Dataset:
     >>> daily["time_bnds"].dt.strftime("%d %H:%M").values.tolist()
     [['01 00:00', '02 00:00'], ['02 00:00', '03 00:00']]
     """
-    days = dataset["time"].to_index().floor("D")
-    bounds = np.stack([days, days + timedelta(days=1)], -1)
-    found = dataset.assign_coords(time_bnds=(("time", BOUNDS), bounds))
+    found = with_days(dataset)
     attrs: dict[Hashable, dict[str, Any]] = {
         "time": time_attrs(dataset["time"]),
         "fold": {"standard_name": "realization", "long_name": "fold of the training", "units": "1"},
@@ -73,6 +72,12 @@ def with_axes(dataset: xr.Dataset, land: Sequence[Hashable]) -> xr.Dataset:
         named = {"long_name": str(name).replace("_", " ")} if nameless else {}
         coordinate.attrs = named | coordinate.attrs | attrs.get(name, {})
     return encoded(found)
+
+
+def with_days(dataset: xr.Dataset) -> xr.Dataset:
+    """Add the bounds of the days."""
+    days = dataset["time"].to_index().floor("D")
+    return dataset.assign_coords(time_bnds=(("time", BOUNDS), np.stack([days, days + timedelta(days=1)], -1)))
 
 
 def time_attrs(time: xr.DataArray) -> dict[str, str]:
@@ -122,7 +127,8 @@ def encoded(dataset: xr.Dataset) -> xr.Dataset:
     Dataset
         The same numbers. Chunks, filters and fill values of the files it was read from are forgotten. Only data
         have a fill value; moments are float64, in the same units as their bounds; integers along an axis have 32 bits,
-        which every CF version knows, where these are enough; limits have the type of what they limit.
+        which every CF version knows, where these are enough; limits have the type of what they limit. The bounds of
+        days, which ``out[["ET"]]`` loses, are put back.
 
     Examples
     --------
@@ -131,30 +137,43 @@ def encoded(dataset: xr.Dataset) -> xr.Dataset:
     >>> encoded(xh2cm.tutorial.open_dataset("twin"))["lat"].encoding
     {'_FillValue': None}
     """
-    fresh = dataset.copy()
+    fresh = with_days_again(dataset).copy()
     whole = {*fresh.coords, *(variable.attrs.get("bounds") for variable in fresh.variables.values())}
     for name, variable in fresh.variables.items():
         kind = variable.dtype.kind
         variable.encoding = {"_FillValue": None} if name in whole and kind not in "UOT" else {}
         if variable.attrs.get("bounds") not in {None, *fresh.variables}:
             variable.attrs = {key: value for key, value in variable.attrs.items() if key != "bounds"}
-        if kind == "f" and name not in whole:
+        if is_moment(variable):
+            variable.encoding = {"dtype": "float64", "_FillValue": None}
+        elif kind == "f" and name not in whole:
             variable.encoding = {"_FillValue": variable.dtype.type(np.nan), "zlib": True, "complevel": 4}
             limits = variable.attrs.keys() & {"valid_min", "valid_max", "valid_range"}
             variable.attrs = variable.attrs | {key: variable.dtype.type(variable.attrs[key]) for key in limits}
-        elif kind in "iu" and name in whole and variable.dtype.itemsize == 8:
-            if not variable.size or abs(variable.values).max() <= np.iinfo(np.int32).max:
-                variable.encoding["dtype"] = "int32"
-        elif is_moment(variable):
-            variable.encoding = {"dtype": "float64", "_FillValue": None}
-    for time in (v for v in fresh.variables.values() if is_moment(v) and "bounds" in v.attrs and v.size):
-        bounds = fresh[time.attrs["bounds"]].variable
-        first = xr.DataArray(time[0]).dt
-        exact = first.hour % 3 == first.minute == first.second == first.microsecond == 0  # in binary parts of a day
-        since = xr.DataArray(bounds[0, 0]).dt.floor("D") if exact else xr.DataArray(time[0])
-        for variable in (time, bounds):
-            variable.encoding["units"] = f"days since {since.dt.strftime('%Y-%m-%d %H:%M:%S').item()}"
+        elif kind in "iu" and name in whole and not (abs(variable.values.astype(np.int64)) >> 31).any():
+            variable.encoding["dtype"] = "int32"
+    for moments in (v for v in fresh.variables.values() if is_moment(v) and "bounds" in v.attrs and v.size):
+        bounds = fresh[moments.attrs["bounds"]].variable
+        for variable in (moments, bounds):
+            variable.encoding["units"] = f"days since {origin(moments, bounds)}"
     return fresh
+
+
+def with_days_again(dataset: xr.Dataset) -> xr.Dataset:
+    """Add the bounds of days, where they are spoken of and not there."""
+    time = dataset.get("time")
+    if time is None or time.attrs.get("bounds") != "time_bnds" or "time_bnds" in dataset.variables:
+        return dataset
+    daily = time.dims == ("time",) and time.size > 1 and (np.diff(day_numbers(time)) == 1).all()
+    return with_days(dataset) if daily else dataset
+
+
+def origin(moments: xr.Variable, bounds: xr.Variable) -> str:
+    """From when on days are counted: a midnight, but where float64 would then not hold the moments exactly."""
+    first, opening = (xr.DataArray(variable.values.flat[0]).dt for variable in (moments, bounds))
+    exact = first.hour % 3 == first.minute == first.second == first.microsecond == 0  # whole binary parts of a day
+    since = opening.floor("D").dt if exact else first
+    return str(since.strftime("%Y-%m-%d %H:%M:%S").item())
 
 
 def is_moment(variable: xr.Variable) -> bool:

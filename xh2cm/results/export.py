@@ -249,12 +249,12 @@ def write_cmip(
     names = named_in_cmip(prediction, variables, findings)
     if findings:
         raise InputError(findings)
+    target = Path(directory)
+    record = means(on_globe(in_cmip_units(prediction, names)), frequency)
     nameless = [v.name for v in OUTPUTS.values() if v.name in prediction and v.name not in TABLE and v.name != "NEE"]
     if nameless and not variables:
         text = f"not exported, as CMIP6 has no name for it: {', '.join(nameless)}"
         warnings.warn(text, H2CMWarning, stacklevel=3)
-    target = Path(directory)
-    record = means(on_globe(in_cmip_units(prediction, names)), frequency)
     kept = ("title", "source", "references", "comment")
     attrs = {"Conventions": CONVENTIONS} | {key: prediction.attrs[key] for key in kept if key in prediction.attrs}
     attrs |= {"source_id": source_id, "experiment_id": experiment_id, "grid_label": grid_label, "realm": "land"}
@@ -269,7 +269,8 @@ def write_cmip(
     if there := [name for name in files if (target / name).exists()]:
         raise StoreError(f"{target} holds {', '.join(there)}: give another folder, experiment_id or member_id")
     with beside(target / "export") as folder:
-        xr.save_mfdataset(list(files.values()), [folder / name for name in files])  # type: ignore[no-untyped-call]
+        paths = [folder / name for name in files]
+        xr.save_mfdataset(list(files.values()), paths, compute=False).compute()  # type: ignore[no-untyped-call]  # together
         for name in files:
             (folder / name).rename(target / name)
     return [target / name for name in files]

@@ -13,6 +13,7 @@ import xarray as xr
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.forcing import check
 from xh2cm.errors import FitError
+from xh2cm.results.export import write_cmip, write_netcdf
 from xh2cm.results.scores import score
 from xh2cm.results.spread import coverage, spread
 
@@ -514,6 +515,35 @@ class H2CMAccessor:
         from xh2cm.predict import write_zarr
 
         return write_zarr(self._dataset, path, overwrite=overwrite)
+
+    def to_netcdf(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the dataset to a new NetCDF file that keeps to CF; see `xh2cm.results.export.write_netcdf`."""
+        return write_netcdf(self._dataset, path, overwrite=overwrite)
+
+    def to_cmip(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        variables: Sequence[str] | None = None,
+        frequency: Literal["mon", "day"] = "mon",
+        source_id: str = "xh2cm",
+        experiment_id: str = "offline",
+        member_id: str = "r1i1p1f1",
+        grid_label: str = "gn",
+        attributes: Mapping[str, str] | None = None,
+    ) -> list[Path]:
+        """Write this prediction as CMIP6 names it, a file a variable; see `xh2cm.results.export.write_cmip`."""
+        return write_cmip(
+            self._dataset,
+            directory,
+            variables=variables,
+            frequency=frequency,
+            source_id=source_id,
+            experiment_id=experiment_id,
+            member_id=member_id,
+            grid_label=grid_label,
+            attributes=attributes,
+        )
 
     def _without(self, pinned: Mapping[str, Any], static: Sequence[str] | None) -> xr.Dataset:
         """The dataset without the variables that are pinned maps, which are no static features unless named as such."""

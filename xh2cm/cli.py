@@ -39,9 +39,9 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 1 the input, fit or store cannot be used, 2 the command line cannot.",
 )
 
-FIT, PREDICT = (
+FIT, PREDICT, EXPORT = (
     {name: parameter.default for name, parameter in inspect.signature(method).parameters.items()}
-    for method in (H2CMAccessor.fit, H2CMAccessor.predict)
+    for method in (H2CMAccessor.fit, H2CMAccessor.predict, H2CMAccessor.to_cmip)
 )
 """Defaults, which stand there."""
 
@@ -411,7 +411,7 @@ def predict(
             "--fit", exists=True, metavar="FIT", help="What `xh2cm fit` has saved, or a published .ckpt file."
         ),
     ],
-    out: Annotated[Path, about_output(metavar="STORE", help="Zarr store (a folder) to write.")],
+    out: Annotated[Path, about_output(metavar="STORE", help="Zarr store (a folder), or NetCDF file (.nc), to write.")],
     variable: Annotated[
         list[str] | None,
         about_output(
@@ -458,10 +458,11 @@ def predict(
     progress: Progress = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compute fluxes, storages and learned parameters, and write them to Zarr chunk by chunk."""
+    """Compute fluxes, storages and learned parameters, and write them to Zarr or NetCDF chunk by chunk."""
     told = described(names, units, static, no_static, mask, missing)
-    refuse_place(out, overwrite, "zarr.json", [path, trained, *([state] if state else [])])
-    if out.suffix in (".nc", ".zip"):
+    as_netcdf = out.suffix == ".nc"
+    refuse_place(out, overwrite, "" if as_netcdf else "zarr.json", [path, trained, *([state] if state else [])])
+    if out.suffix == ".zip":
         raise typer.BadParameter(f"{out}: this writes a Zarr folder, call it {out.stem}.zarr", param_hint="--out")
     with bar(progress):
         found = open_path(path).h2cm.predict(
@@ -476,8 +477,43 @@ def predict(
             device=device,
             **told,
         )
-        found.h2cm.to_zarr(out, overwrite=overwrite)
+        (found.h2cm.to_netcdf if as_netcdf else found.h2cm.to_zarr)(out, overwrite=overwrite)
     typer.echo(f"{', '.join(map(str, found.data_vars))} written to {out}")
+
+
+@app.command(epilog="Example: xh2cm export out.zarr cmip --variable ET --variable GPP --source-id H2CM-mine")
+def export(
+    store: Annotated[
+        Path, typer.Argument(exists=True, metavar="STORE", help="What `xh2cm predict` has written, Zarr or NetCDF.")
+    ],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder the files are written to.")],
+    variable: Annotated[
+        list[str] | None,
+        about_output(metavar="NAME", help="A flux or storage; all with a name in CMIP6 if not given. Repeat for more."),
+    ] = None,
+    frequency: Annotated[
+        Literal["mon", "day"], about_output(help="Means of whole months, as ILAMB wants them, or days.")
+    ] = EXPORT["frequency"],
+    source_id: Annotated[str, about_output(metavar="ID", help="Model, in the names of the files.")] = EXPORT[
+        "source_id"
+    ],
+    experiment_id: Annotated[str, about_output(metavar="ID", help="Experiment, likewise.")] = EXPORT["experiment_id"],
+    member_id: Annotated[str, about_output(metavar="ID", help="Member, likewise; folds count themselves.")] = EXPORT[
+        "member_id"
+    ],
+    progress: Progress = True,
+) -> None:
+    """Write a prediction as CMIP6 names it, one NetCDF file a variable, for ILAMB and its like."""
+    with bar(progress):
+        files = open_path(store).h2cm.to_cmip(
+            directory,
+            variables=variable,
+            frequency=frequency,
+            source_id=source_id,
+            experiment_id=experiment_id,
+            member_id=member_id,
+        )
+    typer.echo("\n".join(map(str, files)))
 
 
 @app.command(epilog="Example: xh2cm demo --out demo.zarr")

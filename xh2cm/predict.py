@@ -23,6 +23,7 @@ from dask.base import tokenize
 from dask.delayed import delayed
 
 from xh2cm.data.cells import place, to_device
+from xh2cm.data.cf import CONVENTIONS, encoded, with_axes
 from xh2cm.data.folds import TEST
 from xh2cm.data.pins import read_pins
 from xh2cm.errors import Finding, FitError, InputError, StoreError
@@ -384,7 +385,8 @@ def predict_dataset(
     Returns
     -------
     Dataset
-        Labelled and CF-annotated, float32, NaN where a cell is not usable.
+        Labelled and CF-annotated, float32, NaN where a cell is not usable. Fluxes are means of a day, whose bounds are
+        ``time_bnds``; storages are those at its end.
 
     Raises
     ------
@@ -432,7 +434,8 @@ def predict_dataset(
     result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords(
         {n: c for n, c in dataset.coords.items() if n != "feature"}
     )
-    return result.assign_coords(fold=list(fit.folds)) if kept else result
+    result = result.assign_coords(fold=list(fit.folds)) if kept else result
+    return with_axes(result, dataset["mask"].dims)
 
 
 def belongs(fit: Fit, dataset: xr.Dataset, member: Member) -> None:
@@ -591,7 +594,7 @@ def held_labels(dataset: xr.Dataset, fit: Fit, member: Member) -> xr.DataArray:
 def about(fit: Fit, member: Member) -> dict[str, Any]:
     """Attributes of a prediction."""
     return {
-        "Conventions": "CF-1.11",
+        "Conventions": CONVENTIONS,
         "title": f"Water{' and carbon' if fit.model.processes.carbon else ''} fluxes of the land, H2CM hybrid model",
         "source": f"xh2cm {importlib.metadata.version('xh2cm')}, fit {fit.fingerprint}, member {member}",
         "member": str(member),
@@ -623,10 +626,7 @@ def write_zarr(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     if target.exists() and not (overwrite and is_zarr):
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier Zarr store")
     text = {name: a.astype(object) for name, a in dataset.variables.items() if a.dtype.kind == "U"}
-    fresh = dataset.assign_coords(text)  # Zarr 3 has no stable fixed-width text
-    for variable in fresh.variables.values():  # chunks and filters of the input are not those of the output
-        kept = ("units", "calendar", "dtype") if variable.dtype.kind in "mM" else ()
-        variable.encoding = {key: value for key, value in variable.encoding.items() if key in kept}
+    fresh = encoded(dataset).assign_coords(text)  # Zarr 3 has no stable fixed-width text
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         written = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) / target.name

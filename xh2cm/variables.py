@@ -51,6 +51,12 @@ Quantity = Literal[
 Varies = Literal["daily", "static", "global"]
 """A number per cell and day, per cell, or one for the whole domain."""
 
+DAY_MEAN = "area: mean where land time: mean"
+"""Cell methods of a flux."""
+
+END_OF_DAY = "area: mean where land time: point (at the end of the day)"
+"""Cell methods of a storage, which is known between two days."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Var:
@@ -86,7 +92,7 @@ class Var:
     aliases: tuple[str, ...] = ()
     standard_names: tuple[str, ...] = ()
     cmip: str | None = None
-    cell_methods: str = "area: mean where land time: mean"
+    cell_methods: str = DAY_MEAN
     lower: float = -math.inf
     upper: float = math.inf
 
@@ -189,10 +195,12 @@ class Parameter:
         return f"{limits} {self.units}" if self.units != "1" else limits
 
     @property
-    def attrs(self) -> dict[str, str | list[float]]:
+    def attrs(self) -> dict[str, str | float | list[float]]:
         """CF attributes of the parameter in a dataset."""
         method = {"cell_methods": "time: mean"} if self.varies == "daily" else {}
-        return {"long_name": self.long_name, "units": self.units, **method, "valid_range": [self.lower, self.upper]}
+        free = math.isinf(self.upper)
+        bounds = {"valid_min": self.lower} if free else {"valid_range": [self.lower, self.upper]}
+        return {"long_name": self.long_name, "units": self.units, **method, **bounds}
 
 
 class Forcing(NamedTuple):
@@ -310,7 +318,7 @@ class State(NamedTuple):
             cmip="snw",
             standard_names=("lwe_thickness_of_surface_snow_amount",),
             aliases=("swe", "swe_bc", "snw", "sd", "snow_water_equivalent"),
-            cell_methods="area: mean where land time: point",
+            cell_methods=END_OF_DAY,
             lower=0,
         ),
     ]
@@ -323,7 +331,7 @@ class State(NamedTuple):
             "water amount",
             "mass_content_of_water_in_soil",
             cmip="mrso",
-            cell_methods="area: mean where land time: point",
+            cell_methods=END_OF_DAY,
             lower=0,
         ),
     ]
@@ -335,7 +343,7 @@ class State(NamedTuple):
             "kg m-2",
             "water amount",
             "groundwater_amount",
-            cell_methods="area: mean where land time: point",
+            cell_methods=END_OF_DAY,
             lower=0,
         ),
     ]
@@ -464,7 +472,7 @@ class Fluxes(NamedTuple):
             "water amount",
             "land_water_amount",
             cmip="mrtws",
-            cell_methods="area: mean where land time: point",
+            cell_methods=END_OF_DAY,
             standard_names=("lwe_thickness_of_land_water_amount",),
             aliases=("tws", "mrtws", "lwe_thickness", "tws_anomaly"),
         ),

@@ -113,6 +113,16 @@ def test_the_table_of_losses_is_that_of_the_fit(finished):
     np.testing.assert_array_equal(table.to_xarray().reindex_like(loss).values, loss.values)
 
 
+def test_tensorboard_shows_the_losses(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished / "tensorboard")).Reload()
+    loss = xh2cm.load_fit(finished).losses["loss"].sel(target="total", split="validation", fold=1)
+    shown = events.Scalars("total/validation/fold 1")
+    assert [event.step for event in shown] == loss["epoch"].values.tolist()
+    np.testing.assert_allclose([event.value for event in shown], loss, rtol=1e-6)
+
+
 def test_a_damaged_state_is_said_and_the_one_before_it_taken(land, finished):
     fingerprint = xh2cm.load_fit(finished).fingerprint
     before, last = sorted(finished.glob("state.*"))

@@ -1,7 +1,7 @@
 """A run on disk: what is trained, and the last states of its training, so that it goes on after a kill.
 
 ``run.json`` says what is trained, ``state.<n>.<checksum>.safetensors`` where the training is (the last two), and
-``losses.csv`` every loss of every epoch. One process writes at a time.
+``losses.csv`` every loss of every epoch, for TensorBoard also in ``tensorboard/``. One process writes at a time.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import contextlib
 import csv
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import logging
+import math
 import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,8 @@ KEPT = 2
 BESIDE = {"lock", "writer.json", ".run.json"}
 """What a run that was stopped at once leaves."""
 
+COLUMNS = ("epoch", "fold", "split", "target", "loss")
+
 
 @dataclasses.dataclass
 class Run:
@@ -56,6 +61,15 @@ class Run:
     number: int = 0
     written: float = 0.0
     recorded: int = 0
+
+    @cached_property
+    def board(self) -> Any:
+        """Where TensorBoard looks, if that is installed."""
+        if importlib.util.find_spec("tensorboard") is None:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.recorded + 1)
 
     def latest(self, device: torch.device) -> Course | None:
         """The last state that is whole; None before the first.
@@ -130,21 +144,23 @@ class Run:
         return found
 
     def record(self, course: Course | None, mode: str) -> None:
-        """Write the losses of epochs to a table, all of them or those that are new."""
+        """Write the losses of epochs to a table, all of them (``"w"``) or those that are new (``"a"``)."""
+        begun, self.recorded = (0 if mode == "w" else self.recorded), course.epoch if course else 0
+        new = [
+            (epoch + 1, fold, split, name, loss)
+            for epoch in range(begun, self.recorded)
+            for name, losses in course.history[epoch].items()  # type: ignore[union-attr]
+            for split, of_split in zip(SPLITS, losses.tolist(), strict=True)
+            for fold, loss in zip(self.folds, of_split, strict=True)
+            if math.isfinite(loss)  # NaN for folds that have ended
+        ]
         with (self.folder / "losses.csv").open(mode, newline="") as file:
-            rows = csv.writer(file)
-            if mode == "w":
-                self.recorded = 0
-                rows.writerow(["epoch", "fold", "split", "target", "loss"])
-            for epoch in range(self.recorded, course.epoch if course else 0):
-                for name, losses in course.history[epoch].items():  # type: ignore[union-attr]
-                    for split, of_split in zip(SPLITS, losses.tolist(), strict=True):
-                        rows.writerows(
-                            [epoch + 1, fold, split, name, loss]
-                            for fold, loss in zip(self.folds, of_split, strict=True)
-                            if loss == loss
-                        )
-        self.recorded = course.epoch if course else 0
+            csv.writer(file).writerows([COLUMNS, *new] if mode == "w" else new)
+        board = self.board  # opened before the first epoch: what it holds of later ones is void
+        if mode == "a" and new and board:
+            for epoch, fold, split, name, loss in new:
+                board.add_scalar(f"{name}/{split}/fold {fold}", loss, epoch)
+            board.flush()
 
 
 @contextlib.contextmanager

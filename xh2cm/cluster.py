@@ -40,7 +40,9 @@ def fit_on(
     test: float | None = None,
     **training: Any,
 ) -> Fit:
-    """Train the folds on the workers of a cluster, each some of them stacked; weights are those of `fit_dataset`.
+    """Train the folds on the workers of a cluster, each some of them stacked.
+
+    Weights are those of `fit_dataset` but for rounding, which depends on what is stacked.
 
     Parameters
     ----------

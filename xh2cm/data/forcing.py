@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.chunks import warn_of_slow_chunks
 from xh2cm.data.match import KNOWN, closest, find_variables
 from xh2cm.data.reading import (
     PLACES,
@@ -147,6 +148,9 @@ def check(
         mask=read_mask(source, mask, findings),
         area=read_area(source, findings),
     )
+    read = [*found.forcing.values(), *found.sources.values()]
+    originals = dict.fromkeys(array.attrs["original_name"] for array in read if "original_name" in array.attrs)
+    warn_of_slow_chunks(source.dataset[name] for name in originals)
     facts = survey(found, source)
     impossible = range_findings(found, facts, source)
     found = without_rounding(found, facts, notes)

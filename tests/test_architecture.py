@@ -18,7 +18,7 @@ FLOORS = (
     {"physics"},
     {"loop"},
     {"model", "data"},
-    {"train"},
+    {"train", "store"},
     {"fit", "predict", "results"},
     {"accessor"},
     {""},

@@ -19,7 +19,7 @@ FLOORS = (
     {"physics"},
     {"loop"},
     {"model", "data"},
-    {"train"},
+    {"train", "store"},
     {"fit", "predict", "results", "state"},
     {"cluster"},
     {"accessor"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -510,11 +510,26 @@ class H2CMAccessor:
             self._dataset, checked, flux=flux, rain=rain, dry=dry, dry_days=dry_days, before=before, after=after
         )
 
-    def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the dataset to a new Zarr store, chunk by chunk; see `xh2cm.predict.write_zarr`."""
-        from xh2cm.predict import write_zarr
+    def to_zarr(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        chunks: Mapping[Hashable, int] | None = None,
+        shards: Mapping[Hashable, int] | None = None,
+    ) -> Path:
+        """Write the dataset to a Zarr store, or go on with one half-written; see `xh2cm.store.write_zarr`."""
+        from xh2cm.store import write_zarr
 
-        return write_zarr(self._dataset, path, overwrite=overwrite)
+        return write_zarr(self._dataset, path, overwrite=overwrite, chunks=chunks, shards=shards)
+
+    def rechunk(
+        self, path: str | os.PathLike[str], *, memory: int | str = "1 GiB", overwrite: bool = False
+    ) -> xr.Dataset:
+        """Write the dataset in chunks of cells with whole records, and open it; see `xh2cm.store.rechunk`."""
+        from xh2cm.store import rechunk
+
+        return rechunk(self._dataset, path, memory=memory, overwrite=overwrite)
 
     def to_netcdf(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the dataset to a new NetCDF file that keeps to CF; see `xh2cm.results.export.write_netcdf`."""

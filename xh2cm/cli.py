@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dask.diagnostics.progress import ProgressBar
+from dask.utils import parse_bytes
 
 import xh2cm
 from xh2cm.accessor import H2CMAccessor
@@ -514,6 +515,25 @@ def export(
             member_id=member_id,
         )
     typer.echo("\n".join(map(str, files)))
+
+
+@app.command(epilog="Example: xh2cm rechunk by_day.zarr by_cells.zarr --memory '4 GiB'")
+def rechunk(
+    path: Data,
+    out: Annotated[Path, typer.Argument(metavar="STORE", help="Zarr store (a folder) to write.")],
+    memory: Annotated[str, about_output(metavar="SIZE", help="About how much memory may be used.")] = "1 GiB",
+    progress: Progress = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write data once more in chunks of cells with their whole records, as training and prediction read them."""
+    refuse_place(out, overwrite, "zarr.json", [path])
+    try:
+        size = parse_bytes(memory)
+    except ValueError:
+        raise typer.BadParameter(f"{memory!r} is no size such as '4 GiB'", param_hint="--memory") from None
+    with bar(progress):
+        open_path(path).h2cm.rechunk(out, memory=size, overwrite=overwrite)
+    typer.echo(f"{path} written to {out} in chunks of cells")
 
 
 @app.command(epilog="Example: xh2cm demo --out demo.zarr")

@@ -5,15 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import hashlib
 import importlib.metadata
 import multiprocessing
-import os
-import shutil
-import tempfile
 import threading
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,10 +19,10 @@ from dask.base import tokenize
 from dask.delayed import delayed
 
 from xh2cm.data.cells import place, to_device
-from xh2cm.data.cf import CONVENTIONS, encoded, with_axes
+from xh2cm.data.cf import CONVENTIONS, with_axes
 from xh2cm.data.folds import TEST
 from xh2cm.data.pins import read_pins
-from xh2cm.errors import Finding, FitError, InputError, StoreError
+from xh2cm.errors import Finding, FitError, InputError
 from xh2cm.loop.lanes import Loop, paying
 from xh2cm.model import HybridModel, Scaling, SpinUp
 from xh2cm.model.watch import first_failure
@@ -40,7 +36,7 @@ if TYPE_CHECKING:
     from xh2cm.fit import Fit
     from xh2cm.model.hybrid import Carry
 
-__all__ = ["DEFAULT_VARIABLES", "maps_for", "predict_dataset", "write_zarr"]
+__all__ = ["DEFAULT_VARIABLES", "maps_for", "predict_dataset"]
 
 DEFAULT_VARIABLES = ("ET", "runoff", "TWS", "GPP", "TER", "NEE")
 """What a prediction holds if nothing else is asked for, as far as the model computes it."""
@@ -431,7 +427,7 @@ def predict_dataset(
         folds = xr.Variable(AXES[0], [member] if isinstance(member, int) else list(fit.folds))
         array = arrays[NAME].transpose(AXES[0], *dataset["mask"].dims, AXES[1]).drop_attrs(deep=False)
         outputs[NAME] = array.assign_coords({AXES[0]: folds}).assign_attrs(about_state(fit, member, dataset["time"]))
-    result = xr.Dataset(outputs, attrs=about(fit, member)).assign_coords(
+    result = xr.Dataset(outputs, attrs=about(fit, member) | origin(runner, dataset, maps, start)).assign_coords(
         {n: c for n, c in dataset.coords.items() if n != "feature"}
     )
     result = result.assign_coords(fold=list(fit.folds)) if kept else result
@@ -602,47 +598,13 @@ def about(fit: Fit, member: Member) -> dict[str, Any]:
     }
 
 
-def write_zarr(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write a dataset to a new Zarr store, chunk by chunk.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    path : str or path
-    overwrite : bool
-        Replace a Zarr store that is there.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    StoreError
-        If something is there already, or it cannot be written.
-    """
-    target = Path(path)
-    is_zarr = any((target / name).exists() for name in ("zarr.json", ".zgroup"))
-    if target.exists() and not (overwrite and is_zarr):
-        raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier Zarr store")
-    text = {name: a.astype(object) for name, a in dataset.variables.items() if a.dtype.kind == "U"}
-    fresh = encoded(dataset).assign_coords(text)  # Zarr 3 has no stable fixed-width text
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        written = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) / target.name
-        try:
-            with (
-                warnings.catch_warnings()
-            ):  # Zarr 3 has not settled how to consolidate; who cannot read that does without
-                warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
-                fresh.to_zarr(written)
-            if (
-                target.exists()
-            ):  # only now: until the new store is whole the old one stays, also if it is being read from
-                shutil.rmtree(target)
-            written.rename(target)
-        finally:
-            shutil.rmtree(written.parent, ignore_errors=True)
-    except OSError as error:
-        raise StoreError(f"{target} cannot be written: {error}") from error
-    return target
+def origin(runner: Runner, dataset: xr.Dataset, maps: xr.Dataset, start: xr.DataArray | None) -> dict[str, str]:
+    """Attributes by which a half-written prediction is known again: what it is made of besides the fit."""
+    digest = hashlib.sha256(repr((runner.spinup, None if start is None else sorted(start.attrs.items()))).encode())
+    for values in (
+        *(part.cpu().numpy() for part in runner.scaling),
+        *(array.values for _, array in sorted(maps.items())),
+    ):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    known = {key: value for key, value in dataset.attrs.items() if key == "forcing_fingerprint"}
+    return {"spinup": str(runner.spinup), "settings_fingerprint": digest.hexdigest()[:16], **known}

@@ -125,7 +125,7 @@ def warn_of_slow_chunks(forcing: Iterable[xr.DataArray], *, limit: int = BLOCK_L
             "keeps that in memory at once, or reads each chunk again for each part. Write it once in chunks of fewer "
             'cells: ds = ds.h2cm.rechunk("by_cells.zarr")',
             H2CMWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

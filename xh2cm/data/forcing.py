@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Literal
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Literal, ParamSpec
 
 import numpy as np
 import xarray as xr
 
 from xh2cm.data.chunks import warn_of_slow_chunks
+from xh2cm.data.files import unreadable, unwritten
 from xh2cm.data.match import KNOWN, closest, find_variables
 from xh2cm.data.reading import (
     PLACES,
@@ -33,6 +36,7 @@ from xh2cm.data.report import Report, Role, Row
 from xh2cm.data.survey import (
     Facts,
     empty_findings,
+    fingerprint,
     gaps,
     oddities,
     outside_land,
@@ -44,7 +48,7 @@ from xh2cm.data.survey import (
     without_rounding,
 )
 from xh2cm.data.times import label
-from xh2cm.errors import Finding, InputError, mapping_findings
+from xh2cm.errors import Finding, H2CMError, H2CMWarning, InputError, mapping_findings
 from xh2cm.targets import Target
 from xh2cm.variables import FORCING, STATIC, TARGETS
 
@@ -54,6 +58,28 @@ TAKEN = {*FORCING, *TARGETS, *STATIC, "static", "feature", "fold", "label"} - {*
 """Names of what the canonical dataset and predictions hold, which no axis of the land may have."""
 
 
+Given = ParamSpec("Given")
+
+
+def _naming_damage(checking: Callable[Given, Report]) -> Callable[Given, Report]:
+    """Say which chunk of which variable it was that could not be read."""
+
+    @functools.wraps(checking)
+    def checked(*told: Given.args, **named: Given.kwargs) -> Report:
+        try:
+            return checking(*told, **named)
+        except (H2CMError, Warning):
+            raise
+        except Exception as error:  # a damaged chunk may fail anywhere in a decoder
+            ds = told[0] if told else named.get("ds")
+            if isinstance(ds, xr.Dataset) and (findings := unreadable(ds)):
+                raise InputError(findings) from error
+            raise
+
+    return checked
+
+
+@_naming_damage
 def check(
     ds: xr.Dataset,
     *,
@@ -157,9 +183,12 @@ def check(
         mask=read_mask(source, mask, findings),
         area=read_area(source, findings),
     )
-    read = [*found.forcing.values(), *found.sources.values()]
-    originals = dict.fromkeys(array.attrs["original_name"] for array in read if "original_name" in array.attrs)
-    warn_of_slow_chunks(source.dataset[name] for name in originals)
+    read_from = _originals(source, found.forcing, found.sources)
+    warn_of_slow_chunks(source.dataset[name] for name in read_from)
+    for absent in unwritten(source.dataset, [*read_from, *_originals(source, found.targets), *found.features]):
+        notes.append(str(absent))
+        if absent.variable in read_from:
+            warnings.warn(str(absent), H2CMWarning, stacklevel=3)
     facts = survey(found, source)
     impossible = range_findings(found, facts, source)
     found = without_rounding(found, facts, notes)
@@ -178,7 +207,7 @@ def check(
     if findings:
         raise InputError(dict.fromkeys(findings))
     notes += oddities(found, facts, source, usable, outside)
-    dataset = _canonical(found, facts, source, usable)
+    dataset = _canonical(found, facts, source, usable).assign_attrs(forcing_fingerprint=fingerprint(facts, usable))
     time = dataset["time"]
     return Report(
         dataset=dataset,
@@ -196,6 +225,13 @@ def _no_texts(ds: xr.Dataset) -> Iterator[Finding]:
     for name in ds.variables:
         if not isinstance(name, str):
             yield Finding(f"variable {name!r}", "has a name that is no text", f'ds = ds.rename({{{name!r}: "..."}})')
+
+
+def _originals(source: Input, *roles: Mapping[str, xr.DataArray]) -> list[str]:
+    """Names in the user's dataset of what was read from it."""
+    keys = [key for role in roles for key, array in role.items() if "derivation" not in array.attrs]
+    names = [str(match.source) for key in keys for match in source.matches.get(key, [])]
+    return [name for name in dict.fromkeys(names) if name in source.dataset]
 
 
 def _canonical(found: Found, facts: Facts, source: Input, usable: np.ndarray) -> xr.Dataset:

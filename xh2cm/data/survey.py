@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 
@@ -19,6 +20,7 @@ from xh2cm.variables import FORCING, Var
 __all__ = [
     "Facts",
     "empty_findings",
+    "fingerprint",
     "gaps",
     "oddities",
     "outside_land",
@@ -52,13 +54,17 @@ def survey(found: Found, source: Input) -> Facts:
     Facts
         For every variable ``lowest``, ``highest`` (of finite values within the mask; infinite where there is none),
         the number of values ``below``, ``rounding`` and ``above`` its plausible range, and ``count``, the number of
-        finite values along all but the land axes; ``present``, on time and land, for a few cells.
+        finite values along all but the land axes; ``bits``, their binary digits added up along these, of what a model
+        reads; ``present``, on time and land, for a few cells.
     """
     asked: dict[tuple[str, str, str], xr.DataArray] = {}
 
     def ask(role: str, key: str, array: xr.DataArray, var: Var | None, depth: float = ROUNDING) -> None:
         asked.update({(role, key, fact): value for fact, value in _range(array, found.mask, var, depth).items()})
-        asked[role, key, "count"] = _finite(array).sum([dim for dim in array.dims if dim not in source.land])
+        other = [dim for dim in array.dims if dim not in source.land]
+        asked[role, key, "count"] = _finite(array).sum(other)
+        if role in ("forcing", "sources", "features") and "derivation" not in array.attrs:
+            asked[role, key, "bits"] = _bits(array).sum(other)
 
     for key, array in found.forcing.items():
         ask("forcing", key, array, FORCING[key], SUPERSATURATION if _is_derived_deficit(key, array) else ROUNDING)
@@ -93,6 +99,11 @@ def _finite(array: xr.DataArray) -> xr.DataArray:
     return finite
 
 
+def _bits(array: xr.DataArray) -> xr.DataArray:
+    """Values as integers: these add up to the same in any order, in any chunks and on any machine."""
+    return array.copy(data=array.data.view(f"i{array.dtype.itemsize}"))
+
+
 def _is_derived_deficit(key: str, array: xr.DataArray) -> bool:
     return key == "vpd" and "derivation" in array.attrs
 
@@ -114,6 +125,28 @@ def _range(array: xr.DataArray, mask: xr.DataArray | None, var: Var | None, dept
 def _values(array: xr.DataArray, source: Input) -> np.ndarray:
     order = [dim for dim in ("time", *source.land) if dim in array.dims]
     return np.asarray(array.transpose(*order).values)
+
+
+def fingerprint(facts: Facts, usable: np.ndarray) -> str:
+    """Give what a model reads a short name that another forcing, or one changed in any value, would not have.
+
+    Parameters
+    ----------
+    facts : Facts
+    usable : ndarray of bool
+
+    Returns
+    -------
+    str
+        First 16 digits of the SHA-256 of the sums of each cell's values as integers, by variable, and of the usable
+        cells. What is derived is known by its sources. The same whatever the chunks and the order of computation; days
+        that change places within a cell are not seen.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(usable).tobytes())
+    for (role, key, fact), values in facts.items():
+        if fact == "bits":
+            digest.update(f"{role} {key} {values.shape}".encode() + np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def gaps(facts: Facts, role: str, key: str, array: xr.DataArray, outside: np.ndarray) -> tuple[int, int]:

@@ -133,7 +133,8 @@ def forcing_response(
         methods = {key: value for key, value in array.attrs.items() if key == "cell_methods"}
         found[name] = difference.drop_attrs(deep=False).assign_attrs(attrs | methods)
     title = {"title": "Response to changed forcing", "change": rule}
-    return xr.Dataset(found, coords=before.coords, attrs=before.attrs | title)
+    known = {key: value for key, value in before.attrs.items() if key != "forcing_fingerprint"}  # it is not of both
+    return xr.Dataset(found, coords=before.coords, attrs=known | title)
 
 
 def altered(dataset: xr.Dataset, change: Change, factor: Change) -> tuple[str, xr.Dataset]:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 import xh2cm
@@ -718,8 +718,12 @@ COUNTS = Counter[str]()
 @given(st.lists(st.sampled_from(sorted(FAULTS)), max_size=3), st.data())
 def test_a_dataset_with_faults_gives_a_result_or_an_error_of_ours(names: list[str], data: st.DataObject) -> None:
     pen = Pen(data.draw, land())
-    for name in names:
-        FAULTS[name](pen)
+    with warnings.catch_warnings(action="ignore"):
+        for name in names:
+            try:
+                FAULTS[name](pen)
+            except ValueError:  # no such dataset can be made
+                reject()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         COUNTS[tried(pen)] += 1

@@ -13,6 +13,7 @@ from xh2cm.data.chunks import warn_of_slow_chunks
 from xh2cm.data.match import KNOWN, closest, find_variables
 from xh2cm.data.reading import (
     PLACES,
+    TAKEN,
     Found,
     Input,
     asked_forcing,
@@ -46,12 +47,9 @@ from xh2cm.data.survey import (
 from xh2cm.data.times import label
 from xh2cm.errors import Finding, InputError, mapping_findings
 from xh2cm.targets import Target
-from xh2cm.variables import FORCING, STATIC, TARGETS
+from xh2cm.variables import STATIC
 
 __all__ = ["check"]
-
-TAKEN = {*FORCING, *TARGETS, *STATIC, "static", "feature", "fold", "label"} - {*PLACES}
-"""Names of what the canonical dataset and predictions hold, which no axis of the land may have."""
 
 
 def check(

@@ -224,9 +224,9 @@ class Fit:
         (folder / "weights.safetensors").write_bytes(safetensors.torch.save(tensors))
         self.losses.to_netcdf(folder / "losses.nc")
         if self.labels is not None:
-            without_levels(self.labels.to_dataset()).to_netcdf(folder / "folds.nc")
+            on_file(self.labels).to_netcdf(folder / "folds.nc")
         if self.maps:
-            without_levels(self.maps).to_netcdf(folder / "maps.nc")
+            self.maps.map(on_file, keep_attrs=True).to_netcdf(folder / "maps.nc")
         about = {
             "format": FORMAT,
             "features": list(self.features),
@@ -238,9 +238,11 @@ class Fit:
         seal(folder)
 
 
-def without_levels(dataset: xr.Dataset) -> xr.Dataset:
-    """The same with the levels of stacked axes as plain coordinates, as a file can hold them."""
-    return dataset.reset_index([dim for dim in dataset.dims if isinstance(dataset.indexes.get(dim), pd.MultiIndex)])
+def on_file(array: xr.DataArray) -> xr.DataArray:
+    """The same with coordinates as a file can hold them: along its axes, levels of stacked axes as plain ones."""
+    levels = [dim for dim in array.dims if isinstance(array.indexes.get(dim), pd.MultiIndex)]
+    plain = array.reset_index(levels)
+    return plain.drop_vars([name for name, c in plain.coords.items() if not c.dims or c.dtype.kind == "c"])
 
 
 def model_described(model: HybridModel) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from xh2cm.data.files import unreadable, unwritten
 from xh2cm.data.match import KNOWN, closest, find_variables
 from xh2cm.data.reading import (
     PLACES,
+    TAKEN,
     Found,
     Input,
     asked_forcing,
@@ -50,12 +51,9 @@ from xh2cm.data.survey import (
 from xh2cm.data.times import label
 from xh2cm.errors import Finding, H2CMError, H2CMWarning, InputError, mapping_findings
 from xh2cm.targets import Target
-from xh2cm.variables import FORCING, STATIC, TARGETS
+from xh2cm.variables import STATIC
 
 __all__ = ["check"]
-
-TAKEN = {*FORCING, *TARGETS, *STATIC, "static", "feature", "fold", "label"} - {*PLACES}
-"""Names of what the canonical dataset and predictions hold, which no axis of the land may have."""
 
 
 Given = ParamSpec("Given")

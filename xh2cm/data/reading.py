@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -42,6 +43,8 @@ __all__ = [
 EARTH_RADIUS = 6_371_007.2  # m, of the sphere with the earth's surface
 FEATURE_AXES = ("feature", "features", "variable", "predictor", "band")
 PLACES = ("latitude", "longitude")
+TAKEN = {*FORCING, *TARGETS, *STATIC, "static", "feature", "fold", "label"} - {*PLACES}
+"""Names of what the canonical dataset and predictions hold, which no axis of the land or of a target may have."""
 RESERVED = {*FORCING, *STATIC, "static", "feature", "time"}  # names in the canonical dataset
 
 
@@ -536,6 +539,10 @@ def _companion(source: Input, key: str, what: str, name: str, findings: list[Fin
 def _unfit(source: Input, array: xr.DataArray, key: str, land: Sequence[Hashable]) -> Iterator[Finding]:
     """Say why a target cannot be compared with the model: its place or its time."""
     name, var = called(array, key), source.known[key]
+    for dim in {*array.dims} & TAKEN:
+        yield Finding(
+            name, f"has an axis called {dim}, the name of something else here", f'ds = ds.rename({dim}="...")'
+        )
     axes = source.time_axes(array)
     place = [dim for dim in array.dims if dim not in axes]
     if set(place) != set(land):
@@ -706,7 +713,7 @@ def grid_area(source: Input) -> xr.DataArray | None:
 
 
 def read_features(
-    source: Input, static: Sequence[str] | None, wanted: Mapping[str, Target], findings: list[Finding], notes: list[str]
+    source: Input, static: Any, wanted: Mapping[str, Target], findings: list[Finding], notes: list[str]
 ) -> dict[str, xr.DataArray]:
     """Read the static features: those named, or all numbers that stand on the land axes and have no role.
 
@@ -735,10 +742,10 @@ def read_features(
             words = ", ".join(name for name in free if name not in names)
             notes.append(f"not static features, for they hold no numbers: {words}")
     else:
-        names = [static] if isinstance(static, str) else list(static)
+        names = [static] if isinstance(static, str) or not isinstance(static, Iterable) else list(static)
     read: dict[str, xr.DataArray] = {}
     for name in names:
-        if name not in ds:
+        if not isinstance(name, str) or name not in ds:
             there = [other for other in _names(ds) if _is_feature(source, ds[other])]
             findings.append(Finding(f"static: {name!r}", "is not in the dataset", closest(name, there)))
             continue

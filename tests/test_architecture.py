@@ -14,14 +14,14 @@ PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
     {"variables", "errors"},
-    {"lock", "slurm"},
+    {"lock"},
     {"targets"},
     {"physics"},
     {"loop"},
     {"model", "data"},
     {"train"},
     {"fit", "predict", "results", "state"},
-    {"cluster"},
+    {"cluster", "slurm"},
     {"accessor"},
     {""},
     {"cli", "__main__"},

@@ -86,6 +86,8 @@ SelectTypeParameters=CR_Core
 ReturnToService=2
 MpiDefault=none
 KillWait=5
+SchedulerType=sched/builtin
+SchedulerParameters=sched_interval=1
 JobAcctGatherType=jobacct_gather/none
 SwitchType=switch/none
 MailProg=/bin/true

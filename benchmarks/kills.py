@@ -1,6 +1,7 @@
 """Kill a run at random moments, let the same call go on, and compare with a run that nobody disturbed.
 
     python benchmarks/kills.py predict --kills 20
+    python benchmarks/kills.py fit --kills 50
 
 Each kill is a SIGKILL to a process of its own, after a time drawn between nothing and what an undisturbed run
 takes to write; then the same call is made again until it ends by itself.
@@ -56,11 +57,12 @@ def prepare(folder: Path) -> None:
     forcing.chunk(lat=1, lon=2).h2cm.to_zarr(folder / "forcing.zarr")
 
 
-def start(folder: Path, target: Path) -> subprocess.Popen[str]:
+def start(folder: Path, target: Path, code: str = PREDICT) -> subprocess.Popen[str]:
     begun = target.with_name(f"{target.name}.began")
     begun.unlink(missing_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-c", PREDICT, str(folder), str(target)],
+        [sys.executable, "-c", code, str(folder), str(target)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -130,16 +132,82 @@ def predict(kills: int, seed: int, folder: Path) -> bool:
     return equal == spared == kills
 
 
+FIT = """
+import sys, xh2cm
+from xh2cm.data.files import open_path
+
+folder, run = sys.argv[1:]
+open(run + ".began", "w").close()
+fit = open_path(folder + "/observed.zarr").h2cm.fit(
+    2, scheme="cells", width=8, epochs=40, patience=None, window=120, spinup=60, batch_size=32, loop="fast", progress=False,
+    run=run, save_every=0, memory=sys.stdin.readline().strip(),
+)
+print(fit.fingerprint)
+"""
+"""One training in a run folder: says that it begins, and at the end its fingerprint."""
+
+
+def fit(kills: int, seed: int, folder: Path) -> bool:
+    """Kill trainings again and again until they end, in memory and streamed in turn."""
+    from xh2cm.data.twin import observe, truth, twin
+
+    forcing = twin(cells=(4, 8), years=1)
+    forcing.merge(observe(truth(forcing, passes=1))).chunk(lat=1, lon=2).h2cm.to_zarr(folder / "observed.zarr")
+
+    def begin(run: Path, memory: str) -> subprocess.Popen[str]:
+        process = start(folder, run, FIT)
+        process.stdin.write(memory + "\n")
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def ended(process: subprocess.Popen[str]) -> str:
+        said, _ = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"the training failed with {process.returncode}")
+        return said.strip()
+
+    memories = ("1 GB", "250 kB")
+    draw = random.Random(seed)  # noqa: S311 - moments, not secrets
+    expected, length = {}, 0.0
+    for memory in memories:
+        begun = time.perf_counter()
+        expected[memory] = ended(begin(folder / f"undisturbed-{memory}", memory))
+        length = max(length, time.perf_counter() - begun)
+    done = equal = trained = 0
+    while done < kills:
+        memory, run = memories[trained % 2], folder / f"run-{trained}"
+        trained += 1
+        deaths = []
+        while done + len(deaths) < kills:
+            process = begin(run, memory)
+            after = draw.uniform(0, length / 2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(after)
+            process.kill()
+            said, _ = process.communicate()
+            if process.returncode != -signal.SIGKILL:
+                break
+            deaths.append(round(after, 2))
+        else:
+            said = ended(begin(run, memory))
+        same = said.strip() == expected[memory]
+        done, equal = done + len(deaths), equal + same * len(deaths)
+        print(json.dumps({"memory": memory, "killed_after_s": deaths, "equal": same}), flush=True)
+    print(f"{equal} of {done} kills in {trained} trainings: weights bit for bit those of the undisturbed one")
+    return equal == done
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["predict"])
+    parser.add_argument("what", choices=["predict", "fit"])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where to work; a temporary one if not given")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = told.folder or Path(temporary)
-        if not {"predict": predict}[told.what](told.kills, told.seed, folder):
+        if not {"predict": predict, "fit": fit}[told.what](told.kills, told.seed, folder):
             raise SystemExit(1)
 
 

@@ -21,7 +21,7 @@ FLOORS = (
     {"model", "data"},
     {"train", "store"},
     {"fit", "predict", "results", "state"},
-    {"cluster"},
+    {"cluster", "slurm"},
     {"accessor"},
     {""},
     {"cli", "__main__"},

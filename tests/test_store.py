@@ -385,9 +385,9 @@ def test_a_new_store_that_cannot_take_its_place_leaves_the_older_one(forcing, fi
 def test_a_second_writer_is_told_who_writes(forcing, fit, begun):
     partial = begun.with_name("out.zarr.partial")
     holding = (
-        "import sys, filelock, xh2cm.store as s, pathlib\n"
-        "p = pathlib.Path(sys.argv[1])\n"
-        "with s._only_writer(p, p):\n    print('held', flush=True); sys.stdin.read()\n"
+        "import sys, pathlib\n"
+        "from xh2cm.lock import sole_writer\n"
+        "with sole_writer(pathlib.Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", holding, str(partial)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT

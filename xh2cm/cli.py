@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import math
 import os
 import shutil
@@ -23,6 +24,7 @@ from xh2cm.data.files import open_path
 from xh2cm.data.folds import Scheme
 from xh2cm.data.report import Report
 from xh2cm.errors import H2CMError, InputError
+from xh2cm.slurm import Job, fit_script, gather_script, submission
 
 try:
     import typer
@@ -49,6 +51,7 @@ FIT, PREDICT, EXPORT = (
 about_data = partial(typer.Option, rich_help_panel="What is what in the data")
 about_folds = partial(typer.Option, rich_help_panel="Folds")
 about_training = partial(typer.Option, rich_help_panel="Training")
+about_job = partial(typer.Option, rich_help_panel="What a task asks Slurm for")
 about_output = partial(typer.Option, rich_help_panel="Output")
 
 # -- what several commands take ------------------------------------------------------------------------------------
@@ -342,20 +345,30 @@ def fit(
     missing: Missing = "drop",
     loop: Loop = FIT["loop"],
     device: Device = None,
-    progress: Progress = True,
+    progress: Annotated[
+        bool, about_output(help="Show how far it is: a bar in a terminal, else a line of standard error an epoch.")
+    ] = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Train the model, all folds in one pass, on whichever targets the data hold."""
+    from xh2cm.train.run import is_run  # with torch, which the command line does without until here
+
     told = described(names, units, static, no_static, mask, missing)
     how = [name.partition("=")[1] for name in target or ()]
     if any(how) and not all(how):
         raise typer.BadParameter("say for every target how to compare it, or for none", param_hint="--target")
     targets = mapping("--target", target) if any(how) else target
     shares = mapping("--weights", weights, float)
-    if overwrite or not (out / "run.json").exists():
+    if overwrite or not is_run(out):
         refuse_place(out, overwrite, "run.json", [path])
         shutil.rmtree(out, ignore_errors=True)
-    with bar(progress):
+    shown = progress and sys.stderr.isatty()
+    if progress and not shown:
+        handler = logging.StreamHandler()
+        handler.addFilter(logging.Filter("xh2cm"))
+        logging.basicConfig(format="%(asctime)s %(message)s", handlers=[handler])
+        logging.getLogger("xh2cm").setLevel(logging.INFO)
+    with bar(shown):
         done = open_path(path).h2cm.fit(
             folds,
             scheme=scheme,
@@ -383,7 +396,7 @@ def fit(
             client=scheduler and connected(scheduler),
             loop=loop,
             device=device,
-            progress=progress,
+            progress=shown,
             **told,
         )
     typer.echo(f"{done!r}\nsaved in {out}")
@@ -399,6 +412,67 @@ def gather(
     refuse_place(out, overwrite, "fit.json", runs)
     done = xh2cm.gather([xh2cm.load_fit(run) for run in runs])
     typer.echo(f"{done!r}\nsaved in {done.save(out, overwrite=overwrite)}")
+
+
+@app.command(
+    epilog="Example: xh2cm slurm era5.zarr --out runs --folds 10 --epochs 100 --cpus 4 --time 1-00:00:00 | bash",
+    context_settings={"ignore_unknown_options": True},
+)
+def slurm(
+    trained: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH [OPTIONS OF FIT]...", help="What `xh2cm fit` is told: the data, and options."),
+    ],
+    out: Annotated[
+        Path,
+        about_output(
+            metavar="RUNS", help="Folder for a run of each fold, for the fit, and for scripts and logs (slurm)."
+        ),
+    ],
+    cpus: Annotated[int, about_job(min=1, help="Processor cores of a task, and threads.")] = 1,
+    memory_per_job: Annotated[
+        str | None,
+        about_job(metavar="BYTES", help="Such as 16GiB; the data may take half of it, unless --memory says."),
+    ] = None,
+    gpus: Annotated[int, about_job(min=0, help="GPUs of a task.")] = 0,
+    time: Annotated[
+        str | None, about_job(metavar="D-HH:MM:SS", help="Before it is over, a task goes back into the queue.")
+    ] = None,
+    partition: Annotated[str | None, about_job(help="Where to run.")] = None,
+    account: Annotated[str | None, about_job(help="Whom to charge.")] = None,
+    mail: Annotated[str | None, about_job(metavar="ADDRESS", help="Whom to write to when it has ended or failed.")] = (
+        None
+    ),
+    sbatch: Annotated[
+        list[str] | None,
+        about_job(metavar="NAME=VALUE", help="Any other option of sbatch (qos=long). Repeat for more."),
+    ] = None,
+    overwrite: Annotated[bool, about_output("--overwrite", help="Replace scripts that are there.")] = False,
+) -> None:
+    """Write scripts for Slurm, an array that trains one fold a task and a job that gathers, and print how to submit."""
+    command = typer.main.get_command(app).commands["fit"]  # type: ignore[attr-defined]
+    with command.make_context("xh2cm fit", [*trained, "--out", str(out / "fold-0")]) as told:
+        for option, reason in {"only": "each task has its own fold", "scheduler": "each task trains by itself"}.items():
+            if told.params[option]:
+                raise typer.BadParameter(f"cannot be given: {reason}", param_hint=f"--{option}")
+        folds, limited = told.params["folds"], told.params["memory"] is not None
+    job = Job(
+        cpus=cpus, memory=memory_per_job, gpus=gpus, time=time, partition=partition, account=account, mail=mail,
+        others=sbatch or (),
+    )  # fmt: skip
+    scripts = {
+        out / "slurm" / "fit.sbatch": fit_script(trained, folds=folds, runs=out, job=job, memory=limited),
+        out / "slurm" / "gather.sbatch": gather_script(folds=folds, runs=out, job=job),
+    }
+    if there := [path for path in scripts if path.exists() and not overwrite]:
+        raise typer.BadParameter(f"{there[0]} exists: --overwrite to replace it", param_hint="--out")
+    try:
+        for path, text in scripts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    except OSError as error:
+        raise typer.BadParameter(f"{out} cannot be written: {error}", param_hint="--out") from None
+    typer.echo(submission(*scripts))
 
 
 @app.command(

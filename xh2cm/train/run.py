@@ -30,7 +30,7 @@ from xh2cm.errors import FitError, H2CMWarning, StoreError
 from xh2cm.lock import sole_writer
 from xh2cm.train.course import SPLITS, Course
 
-__all__ = ["Run", "opened"]
+__all__ = ["Run", "is_run", "opened"]
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +163,20 @@ class Run:
             board.flush()
 
 
+def is_run(path: Path) -> bool:
+    """Whether something that exists is a run, or what is left of one that was stopped at once.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
+    return path.is_dir() and ((path / "run.json").exists() or {p.name for p in path.iterdir()} <= BESIDE)
+
+
 @contextlib.contextmanager
 def opened(
     folder: str | os.PathLike[str], recipe: Mapping[str, Any], folds: tuple[int, ...], minutes: float
@@ -186,7 +200,7 @@ def opened(
     """
     path = Path(folder)
     about, now = path / "run.json", json.loads(json.dumps(recipe))
-    if path.exists() and not about.exists() and (not path.is_dir() or {p.name for p in path.iterdir()} - BESIDE):
+    if path.exists() and not is_run(path):
         raise StoreError(f"{path} exists and is no run: give another path")
     with contextlib.ExitStack() as stack:
         try:

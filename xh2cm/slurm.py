@@ -88,7 +88,7 @@ class Job:
 
 
 def fit_script(arguments: Sequence[str], *, folds: int, runs: Path, job: Job, memory: bool = False) -> str:
-    """Write the script of an array that trains one fold a task.
+    r"""Write the script of an array that trains one fold a task.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def fit_script(arguments: Sequence[str], *, folds: int, runs: Path, job: Job, me
     Examples
     --------
     >>> text = fit_script(["era5.zarr", "--folds", "3"], folds=3, runs=Path("runs"), job=Job(cpus=4))
-    >>> print(*[line for line in text.splitlines() if "--array" in line or "--fold " in line], sep="\\n")
+    >>> print(*[line for line in text.splitlines() if "--array" in line or "--fold " in line], sep="\n")
     #SBATCH --array=0-2
         --out runs/fold-"$SLURM_ARRAY_TASK_ID" --fold "$SLURM_ARRAY_TASK_ID" &
     """

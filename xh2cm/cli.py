@@ -184,7 +184,8 @@ def connected(scheduler: str) -> Any:
         remedy = "pip install 'xh2cm[distributed]'"
         raise typer.BadParameter(f"needs distributed: {remedy}", param_hint="--scheduler") from None
     try:
-        return Client(scheduler, timeout=10)
+        with Client(scheduler, timeout=10, set_as_default=False):  # one that fails would stay what Dask asks
+            return Client(scheduler, timeout=10)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{scheduler} does not answer: {error}", param_hint="--scheduler") from None
 
@@ -443,7 +444,8 @@ def slurm(
         None
     ),
     sbatch: Annotated[
-        list[str] | None, about_job(metavar="NAME=VALUE", help="Any other option of sbatch (qos=long). Repeat for more.")
+        list[str] | None,
+        about_job(metavar="NAME=VALUE", help="Any other option of sbatch (qos=long). Repeat for more."),
     ] = None,
     overwrite: Annotated[bool, about_output("--overwrite", help="Replace scripts that are there.")] = False,
 ) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -303,6 +305,93 @@ def test_folds_one_by_one_are_gathered_into_the_fit_of_all(store, fitted, tmp_pa
     runs = sorted(tmp_path.glob("fold-*"))
     assert run("gather", *runs, "--out", tmp_path / "all").exit_code == 0
     assert xh2cm.load_fit(tmp_path / "all").fingerprint == xh2cm.load_fit(fitted).fingerprint
+
+
+def test_a_run_that_was_killed_before_it_was_described_goes_on(store, fitted, tmp_path):
+    (tmp_path / "lock").touch()
+    assert run("fit", store, "--out", tmp_path, *QUICK).exit_code == 0
+    assert xh2cm.load_fit(tmp_path).fingerprint == xh2cm.load_fit(fitted).fingerprint
+
+
+def test_in_a_file_fit_says_a_line_each_epoch(store, fitted):
+    command = [sys.executable, "-m", "xh2cm", "fit", str(store), "--out", str(fitted), *QUICK[:-1]]
+    done = subprocess.run([*command, "--epochs", "2"], capture_output=True, text=True, check=True)
+    before, *epochs = done.stderr.splitlines()
+    assert f"going on in {fitted} after epoch 1" in before
+    assert [" epoch 2: " in line for line in epochs] == [True]
+
+
+def scripts(*arguments):
+    """Both scripts, and the lines that submit them."""
+    done = run("slurm", *arguments)
+    assert done.exit_code == 0, done.output
+    written = [shlex.split(line)[-1] for line in done.stdout.splitlines()]
+    return Path(written[0].removesuffix(")")).read_text(), Path(written[1]).read_text()
+
+
+def directives(script):
+    return [shlex.split(line)[1:] for line in script.splitlines() if line.startswith("#SBATCH")]
+
+
+def test_a_script_for_slurm_asks_for_what_is_told(store, tmp_path):
+    out, told = tmp_path / "it's 100%", ("--partition", "long", "--account", "me", "--mail", "a@b.org")
+    asked = ("--cpus", "4", "--memory-per-job", "3GiB", "--gpus", "0", "--time", "1-00:00:00", "--sbatch", "qos=a b")
+    fit, gather = scripts("--seed", "-1", *QUICK[2:], store, *told, "--folds", "3", *asked, "--out", out)
+    wanted = [
+        "--array=0-2", "--cpus-per-task=4", "--mem=3072M", "--time=1-00:00:00", "--partition=long", "--account=me",
+        "--qos=a b", "--mail-user=a@b.org", "--requeue", "--open-mode=append", f"--chdir={Path.cwd()}",
+        f"--output={tmp_path}/it's 100%%/slurm/fold-%a.log",
+    ]  # fmt: skip
+    assert [[option] for option in wanted if [option] not in directives(fit)] == []
+    command = shlex.split(fit.partition("USR1\n\n")[2].replace("\\\n", ""), comments=True)
+    number = "$SLURM_ARRAY_TASK_ID"
+    assert command[:-5] == [
+        sys.executable, "-m", "xh2cm", "fit", "--seed", "-1", *QUICK[2:], str(store), "--folds", "3",
+        "--memory", "1536MiB", "--out", f"{out}/fold-{number}", "--fold", number, "&",
+    ]  # fmt: skip
+    assert "--array" not in gather
+    last = shlex.split(gather.splitlines()[-1])
+    assert last[3:] == ["gather", f"{out}/fold-{{0..2}}", "--out", f"{out}/fit", "--overwrite"]
+    for script in (fit, gather):
+        subprocess.run(["bash", "-n", "-c", script], check=True)  # noqa: S607
+
+
+def test_a_script_for_slurm_trains_all_folds_of_fit_by_default(store, tmp_path):
+    fit, _ = scripts(store, "--out", tmp_path, "--memory", "1GiB", "--memory-per-job", "3GiB")
+    assert ["--array=0-9"] in directives(fit)
+    assert "1536MiB" not in fit
+    assert (
+        "1536MiB" not in scripts(store, "--out", tmp_path, "--memory-per-job", "3GiB", "--gpus", "1", "--overwrite")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("{store}", "--epoch", "3"), 2, "No such option"),
+        (("nowhere.zarr",), 2, "does not exist"),
+        (("{store}", "--fold", "3"), 2, "each task has its own fold"),
+        (("{store}", "--scheduler", "tcp://host:1"), 2, "each task trains by itself"),
+        (("{store}", "--cpus", "0"), 2, "--cpus"),
+        (("{store}", "--folds", "1"), 1, "1 leaves nothing to validate with"),
+        (("{store}", "--memory-per-job", "much"), 1, "'much' is no amount of memory"),
+        (("{store}", "--memory-per-job", "-1GiB"), 1, "'-1GiB' is no amount of memory"),
+        (("{store}", "--partition", "a\nb"), 1, "Slurm cannot read 'a\\nb'"),
+        (("{store}", "--sbatch", "qos=a\\b"), 1, "qos: Slurm cannot read"),
+    ],
+)
+def test_what_slurm_would_refuse_is_refused_before(store, refusal, tmp_path, arguments, status, said):
+    filled = [a.format(store=store) for a in arguments]
+    found, told = refusal("slurm", *filled, "--out", tmp_path / "runs")
+    assert found == status
+    assert said in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_scripts_that_are_there_are_kept(store, netcdf, refusal, tmp_path):
+    scripts(store, "--out", tmp_path)
+    assert "--overwrite to replace it" in refusal("slurm", store, "--out", tmp_path)[1]
+    assert "cannot be written" in refusal("slurm", store, "--out", netcdf)[1]
 
 
 def test_overwrite_replaces(store, fitted, tmp_path):

@@ -70,6 +70,16 @@ def test_a_stopped_training_ends_with_the_same_weights(land, undisturbed, tmp_pa
     assert xh2cm.load_fit(tmp_path / "run").fingerprint == again.fingerprint
 
 
+def test_a_run_remembers_how_its_cells_were_cut(land, undisturbed, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(Stopped):
+            land.h2cm.fit(run=tmp_path / "run", **HOW, **STREAMED)
+    with pytest.raises(FitError, match=r"portions was '. blocks, .* at once' and is 'one'"):
+        land.h2cm.fit(run=tmp_path / "run", memory="1 GB", **HOW)
+    assert land.h2cm.fit(run=tmp_path / "run", **HOW).fingerprint == undisturbed["streamed"].fingerprint
+
+
 def test_what_fits_into_memory_is_trained_as_if_it_were_not_chunked(land, undisturbed):
     assert land.compute().h2cm.fit(**HOW).fingerprint == undisturbed["whole"].fingerprint
     assert undisturbed["streamed"].fingerprint != undisturbed["whole"].fingerprint  # samples come in another order

@@ -185,7 +185,8 @@ def connected(scheduler: str) -> Any:
         remedy = "pip install 'xh2cm[distributed]'"
         raise typer.BadParameter(f"needs distributed: {remedy}", param_hint="--scheduler") from None
     try:
-        return Client(scheduler, timeout=10)
+        with Client(scheduler, timeout=10, set_as_default=False):  # one that fails would stay what Dask asks
+            return Client(scheduler, timeout=10)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{scheduler} does not answer: {error}", param_hint="--scheduler") from None
 

@@ -38,7 +38,7 @@ from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
 from xh2cm.sealed import SUMS, aside, intact, read_file, read_sums, replaced, seal
 from xh2cm.targets import PRIORS, TARGET_TABLE, Comparison, Prior, Target
-from xh2cm.train import Normalisation, Portions, Training, normalisation, opened, train
+from xh2cm.train import Normalisation, Portions, Training, normalisation, opened, remembered, train
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
 if TYPE_CHECKING:
@@ -481,6 +481,8 @@ def fit_dataset(
     model = HybridModel(features, processes or Processes(), table, width, tuple(pins.how.items()))
     beyond = [t.name for t in TARGET_TABLE if t.name in dataset and not model.outputs.keys() >= set(t.fields)]
     idle = {*FORCING} - set(model.forcing) | ({*beyond} if targets is None else set())
+    if run is not None and memory is None:
+        memory = remembered(run)  # portions that are cut otherwise would be another training
     own = [t.name for t in targets or () if isinstance(t, Target)]
     seen = tuple(dict.fromkeys((*TARGETS, *own)))
     portions = Portions.of(
@@ -511,6 +513,8 @@ def fit_dataset(
         **model_described(model),
         "features": list(cells.features),
         "folds": list(chosen),
+        "portions": portions.described,
+        "memory": portions.memory,
         "data": digest(labels, scales, pins.maps),
     }
     with opened(run, asked, chosen, save_every) if run is not None else contextlib.nullcontext() as kept:

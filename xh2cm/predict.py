@@ -423,11 +423,13 @@ def predict_dataset(
         outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
         if field in fit.model.pinned:
             outputs[name].attrs["comment"] = f"pinned: {PINNED.get(fit.model.pinned[field], fit.model.pinned[field])}"
+    made_of = origin(runner, dataset, maps, start)
     if keep_state:
         folds = xr.Variable(AXES[0], [member] if isinstance(member, int) else list(fit.folds))
         array = arrays[NAME].transpose(AXES[0], *dataset["mask"].dims, AXES[1]).drop_attrs(deep=False)
-        outputs[NAME] = array.assign_coords({AXES[0]: folds}).assign_attrs(about_state(fit, member, dataset["time"]))
-    result = xr.Dataset(outputs, attrs=about(fit, member) | origin(runner, dataset, maps, start)).assign_coords(
+        told = about_state(fit, member, dataset["time"]) | made_of
+        outputs[NAME] = array.assign_coords({AXES[0]: folds}).assign_attrs(told)
+    result = xr.Dataset(outputs, attrs=about(fit, member) | made_of).assign_coords(
         {n: c for n, c in dataset.coords.items() if n != "feature"}
     )
     result = result.assign_coords(fold=list(fit.folds)) if kept else result

@@ -35,6 +35,7 @@ running() { # a zombie is not
 
 stop() {
     export SLURM_CONF=$folder/slurm.conf
+    [ -e "$SLURM_CONF" ] || return 0 # it was not started
     scancel --quiet --user="$(id -un)" || true # jobs outlive the daemons
     for _ in $(seq 100); do
         [ -z "$(squeue --noheader 2> /dev/null)" ] && break

@@ -77,7 +77,7 @@ def until(true, place):
 
 
 def test_an_array_goes_on_through_every_fault_and_is_gathered(ask, slurm, place):
-    """One task goes back into the queue as it does when its time is up; one is killed, its array submitted again."""
+    """One task goes back into the queue as when its time is up; one is killed, and its array submitted again."""
     program = [sys.executable, "-m", "xh2cm"]
     alone = [*program, "fit", "the twin.zarr", *OPTIONS, "--memory", "1GiB", "--out", "undisturbed"]
     with subprocess.Popen(alone, cwd=place, env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:

@@ -2,7 +2,7 @@
 
 from xh2cm.train.course import Course
 from xh2cm.train.portions import Portion, Portions
-from xh2cm.train.run import Run, opened
+from xh2cm.train.run import Run, opened, remembered
 from xh2cm.train.samples import Batch, Drawn, Samples, batches, gauge_label, label_tensor
 from xh2cm.train.scales import Normalisation, normalisation
 from xh2cm.train.settings import Training
@@ -24,5 +24,6 @@ __all__ = [
     "label_tensor",
     "normalisation",
     "opened",
+    "remembered",
     "train",
 ]

@@ -61,11 +61,14 @@ class Portions:
         Bytes that each block takes in memory.
     most : int
         Bytes that a portion may take; at least the largest block.
+    memory : int
+        Bytes that all that is held at once may take.
     """
 
     load: Callable[[Sequence[int]], Portion]
     sizes: Sequence[int]
     most: int
+    memory: int = 0
 
     @classmethod
     def whole(cls, cells: Cells, label: Tensor) -> Portions:
@@ -130,7 +133,7 @@ class Portions:
             cells = dataclasses.replace(cells, static=torch.cat(layers, 1))
             return Portion(cells, label_tensor(labels, cells))
 
-        found = cls(load, used, left if sum(used) <= left else left // 2)
+        found = cls(load, used, left if sum(used) <= left else left // 2, most)
         if found.streams:
             log.info(
                 "%s of data in %d blocks, in portions of at most %s",
@@ -142,6 +145,11 @@ class Portions:
     def streams(self) -> bool:
         """Whether there is more than fits."""
         return sum(self.sizes) > self.most
+
+    @property
+    def described(self) -> str:
+        """How the cells are cut."""
+        return f"{len(self.sizes)} blocks, {self.most} bytes at once" if self.streams else "one"
 
     @cached_property
     def kept(self) -> Portion:

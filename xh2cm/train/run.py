@@ -30,7 +30,7 @@ from xh2cm.errors import FitError, H2CMWarning, StoreError
 from xh2cm.lock import sole_writer
 from xh2cm.train.course import SPLITS, Course
 
-__all__ = ["Run", "is_run", "opened"]
+__all__ = ["Run", "is_run", "opened", "remembered"]
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,9 @@ KEPT = 2
 
 BESIDE = {"lock", "writer.json", ".run.json"}
 """What a run that was stopped at once leaves."""
+
+MEMORY = "memory"
+"""What a run remembers and does not insist on: what counts is how the cells are cut into portions."""
 
 COLUMNS = ("epoch", "fold", "split", "target", "loss")
 
@@ -220,6 +223,15 @@ def opened(
         yield Run(path, folds, minutes)
 
 
+def remembered(folder: str | os.PathLike[str]) -> int | None:
+    """Memory that the data of a run were given when it began; None where it has not, or does not say."""
+    try:
+        found = json.loads((Path(folder) / "run.json").read_text())[MEMORY]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, int) and found > 0 else None
+
+
 def agree(folder: Path, before: Any, now: Mapping[str, Any]) -> None:
     """Refuse to go on with another training than was begun."""
     if not isinstance(before, dict):
@@ -227,7 +239,7 @@ def agree(folder: Path, before: Any, now: Mapping[str, Any]) -> None:
     other = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in dict.fromkeys([*before, *now])
-        if before.get(name) != now.get(name)
+        if before.get(name) != now.get(name) and name != MEMORY
     ]
     if other:
         raise FitError(f"{folder} holds another training ({'; '.join(other)}): give another folder, or delete it")

@@ -402,7 +402,7 @@ def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: Hybri
     return given
 
 
-def chosen_folds(known: Sequence[int], only: object) -> tuple[int, ...]:
+def chosen_folds(known: Sequence[int], only: Any) -> tuple[int, ...]:
     """Numbers of the folds to train: those asked for, each once, or all."""
     if only is None:
         return tuple(known)

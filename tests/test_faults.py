@@ -770,6 +770,9 @@ def test_datasets_that_were_no_error_of_ours(change: Callable[[xr.Dataset], xr.D
     [
         ({"static": 3}, "static: 3: is not in the dataset"),
         ({"static": [["elevation"]]}, "static: ['elevation']: is not in the dataset"),
+        ({"only": 7}, "fold 7: there is no such fold"),
+        ({"only": "stored"}, "fold 's': there is no such fold"),
+        ({"only": []}, "only: names no fold"),
         ({"units": {3: "K"}}, "units[3]: names no variable of the dataset"),
         ({"names": "ET"}, "names: 'ET' is no mapping"),
         ({"mask": np.ones((2, 3))}, "mask: is a ndarray"),
@@ -825,6 +828,12 @@ def test_a_fit_on_stacked_land_is_saved(tmp_path: Path) -> None:
 def test_one_target_by_its_name_is_a_list_of_one() -> None:
     one, listed = (land().h2cm.fit(**QUICK, targets=targets) for targets in ("ET", ["ET"]))
     assert one.fingerprint == listed.fingerprint
+
+
+def test_a_fold_asked_for_twice_is_trained_once() -> None:
+    fits = [land().h2cm.fit(**QUICK, only=only) for only in (1, [1], (1, 1))]
+    assert {fit.folds for fit in fits} == {(1,)}
+    assert len({fit.fingerprint for fit in fits}) == 1
 
 
 def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import math
 import os
 import stat
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -402,6 +402,21 @@ def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: Hybri
     return given
 
 
+def chosen_folds(known: Sequence[int], only: Any) -> tuple[int, ...]:
+    """Numbers of the folds to train: those asked for, each once, or all."""
+    if only is None:
+        return tuple(known)
+    asked = list(only) if isinstance(only, Iterable) else [only]
+    findings = [
+        Finding(f"fold {k!r:.60}", "there is no such fold", f"choose from {known}") for k in asked if k not in known
+    ]
+    if not asked:
+        findings.append(Finding("only", "names no fold", f"choose from {known}, or leave it out for all"))
+    if findings:
+        raise InputError(findings)
+    return tuple(dict.fromkeys(int(k) for k in asked))
+
+
 def fit_dataset(
     dataset: xr.Dataset,
     folds: int | xr.DataArray = 10,
@@ -492,9 +507,7 @@ def fit_dataset(
     rows = chosen_targets({n: o.step for n, o in cells.targets.items()}, targets, weights, model.outputs)
     numbers = np.unique(labels.where(dataset["mask"]) if labels.dims != ("time",) else labels)
     known = [int(k) for k in numbers[numbers >= 0]]
-    if missing := [k for k in only or [] if k not in known]:
-        raise InputError([Finding(f"fold {k}", "there is no such fold", f"choose from {known}") for k in missing])
-    chosen = tuple(only) if only is not None else tuple(known)
+    chosen = chosen_folds(known, only)
     known_before = chosen_priors(priors, model)
     scales = normalisation(portions, chosen, rows, normalise)
     recipe = {

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import resource
 import shutil
 import time
@@ -36,10 +37,10 @@ HOW = {
 
 
 def make(store: Path, gib: float) -> None:
-    """A grid whose cells repeat those of the twin, each with noise of its own; ET monthly in five of twenty years."""
+    """Cells of a grid are those of the twin, each with noise of its own; ET monthly in the last two of twenty years."""
     twin = xh2cm.tutorial.open_dataset("twin").compute()
     days = np.arange("2001-01-01", f"{2001 + YEARS}-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
-    blocks = max(round((gib * 2**30 / (4 * len(FORCING) * len(days) * SIDE**2)) ** 0.5), 1)
+    blocks = math.ceil((gib * 2**30 / (4 * len(FORCING) * len(days) * SIDE**2)) ** 0.5)
     side = SIDE * blocks
     lat, lon = np.linspace(60, -60, side), np.linspace(-170, 170, side)
 
@@ -60,7 +61,7 @@ def make(store: Path, gib: float) -> None:
             for r in range(blocks)
         ]
         data[name] = (("time", "lat", "lon"), da.block(rows), twin[name].attrs)
-    months = np.arange("2016-01", "2021-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    months = np.arange("2019-01", "2021-01", dtype="datetime64[M]").astype("datetime64[ns]")
     season = 1.5 - np.cos(np.arange(len(months)) * np.pi / 6)
     data["ET"] = (
         ("month", "lat", "lon"),

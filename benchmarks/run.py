@@ -33,7 +33,7 @@ from xh2cm.fit import Fit
 from xh2cm.model import HybridModel, SpinUp
 from xh2cm.predict import predict_dataset
 from xh2cm.targets import TARGET_TABLE
-from xh2cm.train import Training, normalisation, train
+from xh2cm.train import Portions, Training, normalisation, train
 from xh2cm.variables import FORCING
 
 LOOPS: Mapping[str, Mapping[str, Any]] = {"plain": {"loop": "plain"}, "fast": {"loop": "fast"}}
@@ -119,15 +119,16 @@ def train_step(work: Work, folds: int, loop: Mapping[str, Any]) -> Job:
     """One optimiser step on all cells: spin-up, forward, losses of all published targets, backward, update."""
     label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL)
     targets = TARGET_TABLE[: len(MONTHLY_GROUPS) + 1]
-    scales = normalisation(work.cells, label, range(folds), targets, "stored")
+    portions = Portions.whole(work.cells, label)
+    scales = normalisation(portions, range(folds), targets, "stored")
     once = Training(epochs=1, patience=None, batch_size=len(label))
-    return lambda: train(work.cells, label, range(folds), work.model, targets, scales, once, progress=False, **loop)
+    return lambda: train(portions, range(folds), work.model, targets, scales, once, progress=False, **loop)
 
 
 def prediction(work: Work, loop: Mapping[str, Any]) -> Job:
     """Spin-up and run of all cells, with every variable of the model recorded, as the published code does."""
     label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL)
-    scaling = normalisation(work.cells, label, [0], (), "stored").scaling
+    scaling = normalisation(Portions.whole(work.cells, label), [0], (), "stored").scaling
     weights = work.model.initial(torch.Generator().manual_seed(0)).unsqueeze(0)
     fit = Fit(weights, work.model, scaling, work.cells.features, None, xr.Dataset(coords={"fold": [0]}), SpinUp(), {})
     return lambda: predict_dataset(work.dataset, fit, variables="all", device="cpu", **loop)

@@ -31,7 +31,7 @@ class Normalisation(NamedTuple):
 Sums = dict[str, dict[int, "Tensor"]]
 """Of each variable and label: number, sum and sum of squares, (3, feature)."""
 
-AT_ONCE = 2**26
+AT_ONCE = 2**22
 """Values that are summed at once, in double precision."""
 
 

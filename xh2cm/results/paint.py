@@ -182,7 +182,7 @@ def labelled(array: xr.DataArray, name: str, more: str = "") -> str:
 
 def titled(ax: Axes, title: str) -> None:
     """Write what is shown above it."""
-    ax.set_title(textwrap.fill(title, 48), fontsize="medium")
+    ax.set_title(textwrap.fill(title, 40), fontsize="medium")
 
 
 def keyed(ax: Axes) -> None:

@@ -547,18 +547,19 @@ def plot(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a map, seasonal cycle, series, score, budgets, losses, folds, or one page of them, into a file."""
+    from xh2cm.results import plot as pictures  # which says how to install matplotlib where it is not there
+
+    draw: Callable[..., Any] = pictures.values if what == "map" else getattr(pictures, what)
     import matplotlib as mpl
     from matplotlib.backend_bases import FigureCanvasBase
-
-    from xh2cm.results import plot as pictures  # says how to install matplotlib, where it is not
 
     mpl.use("Agg")
     formats = FigureCanvasBase.get_supported_filetypes()
     if out.suffix.removeprefix(".") not in formats:
         raise typer.BadParameter(f"{out} is none of .{', .'.join(formats)}", param_hint="--out")
     refuse_place(out, overwrite, "", [store, *([observations] if observations else [])])
-    draw = pictures.values if what == "map" else getattr(pictures, what)
     told = {"names": mapping("--names", names, number_or_name), "units": mapping("--units", units)}
+    given: dict[str, Any]
     given = {"variable": variable, "observations": observations, **told, "when": when, "metric": metric, "scale": scale}
     takes = {*inspect.signature(draw).parameters} | ({"observations", *told} if what == "skill" else set())
     for option, value in given.items():
@@ -575,7 +576,7 @@ def plot(
         if what == "skill":
             shown = shown.h2cm.score(chosen.pop("observations"), **{name: chosen.pop(name, None) for name in told})
         axes = draw(shown, **chosen)
-    axes = axes if what in ("overview", "closure", "losses") else [axes]
+    axes = axes if what in ("overview", "closure", "losses") else [axes]  # pages of several
     axes[0].figure.savefig(out, dpi=dpi)
     typer.echo(f"{what} drawn in {out}")
 

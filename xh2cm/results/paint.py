@@ -139,8 +139,11 @@ def coloured(array: xr.DataArray, colours: str | Colormap, low: float, high: flo
         low, high = low - (abs(low) or 1.0) / 20, high + (abs(high) or 1.0) / 20
     beyond = (bool((array < low).any()), bool((array > high).any()))
     extend: Any = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
-    map_ = (mpl.colormaps[colours] if isinstance(colours, str) else colours).with_extremes(bad=NOTHING)
-    return Look({"cmap": map_, "vmin": low, "vmax": high}, label, extend)
+    return Look(
+        {"cmap": mpl.colormaps[colours] if isinstance(colours, str) else colours, "vmin": low, "vmax": high},
+        label,
+        extend,
+    )
 
 
 def look_of_folds(array: xr.DataArray) -> Look:
@@ -153,7 +156,7 @@ def look_of_folds(array: xr.DataArray) -> Look:
     numbers = range(first, count)
     norm = BoundaryNorm(np.arange(first - 0.5, count + 0.5), len(colours))
     names = ["test" if number == TEST else str(number) for number in numbers]
-    drawn = {"cmap": ListedColormap(colours).with_extremes(bad="white"), "norm": norm}
+    drawn = {"cmap": ListedColormap(colours), "norm": norm}
     return Look(drawn, labelled(array, "fold"), ticks=(list(numbers), names))
 
 
@@ -169,7 +172,7 @@ def pretty(units: str) -> str:
     """Units as they are printed: ``kg m-2 d-1`` with raised exponents."""
     place = {STATIC["latitude"].units: "°N", STATIC["longitude"].units: "°E"}
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return place.get(units) or re.sub(r"(?<=[A-Za-z])-?\d+", lambda found: found[0].translate(raised), units)
+    return place.get(units) or re.sub(r"(?<=[A-Za-z])(?<!\d[eE])-?\d+", lambda found: found[0].translate(raised), units)
 
 
 def labelled(array: xr.DataArray, name: str, more: str = "") -> str:
@@ -182,7 +185,7 @@ def labelled(array: xr.DataArray, name: str, more: str = "") -> str:
 
 def titled(ax: Axes, title: str) -> None:
     """Write what is shown above it."""
-    ax.set_title(textwrap.fill(title, 40), fontsize="medium")
+    ax.set_title(textwrap.fill(title, 44), fontsize="medium")
 
 
 def keyed(ax: Axes) -> None:
@@ -242,7 +245,7 @@ def on_land(
                 edgecolors="0.3",
                 linewidths=0.3,
                 zorder=2,
-                **seen.drawn,
+                **{**seen.drawn, "cmap": seen.drawn["cmap"].with_extremes(bad=NOTHING)},
                 **projected,
             )
             ax.margins(0.08)

@@ -139,11 +139,8 @@ def coloured(array: xr.DataArray, colours: str | Colormap, low: float, high: flo
         low, high = low - (abs(low) or 1.0) / 20, high + (abs(high) or 1.0) / 20
     beyond = (bool((array < low).any()), bool((array > high).any()))
     extend: Any = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
-    return Look(
-        {"cmap": mpl.colormaps[colours] if isinstance(colours, str) else colours, "vmin": low, "vmax": high},
-        label,
-        extend,
-    )
+    shades = mpl.colormaps[colours] if isinstance(colours, str) else colours
+    return Look({"cmap": shades, "vmin": low, "vmax": high}, label, extend)
 
 
 def look_of_folds(array: xr.DataArray) -> Look:

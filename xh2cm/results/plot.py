@@ -274,7 +274,7 @@ def folds(labels: xr.DataArray | Fit, *, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("all land" if len(cells) == 1 else "land (number of the cell)")
     on_days(ax)
     titled(ax, title)
-    with_bar(mesh, ax, seen, "vertical")
+    with_bar(mesh, ax, seen, "horizontal")
     return ax
 
 
@@ -437,7 +437,7 @@ def alone(dataset: xr.Dataset, array: xr.DataArray, scale: Scale) -> Together:
 
 def drawn(lines: Lines, steps: np.ndarray, ax: Axes | None) -> Axes:
     """Draw the lines."""
-    ax = ax or canvas((6.4, 3.6))
+    ax = ax or canvas((6.4, 4.4))
     predicted = lines.predicted
     if "fold" in predicted.dims:
         least, most = predicted.min("fold"), predicted.max("fold")
@@ -508,7 +508,7 @@ def latitudes(
     others = [dim for dim in pair.predicted.dims if dim not in ("step", latitude.dims[0])]
     monthly = pair.predicted.mean(others).transpose(latitude.dims[0], "step").assign_attrs(array.attrs)
     seen = look(variable, monthly, limits=limits)
-    ax = ax or canvas((6.4, 3.6))
+    ax = ax or canvas((6.4, 4.4))
     numbers = monthly["step"].values
     ends = dates(np.append(numbers, numbers[-1] + 1), False)
     mesh = ax.pcolormesh(ends, edges(latitude.values).clip(-90, 90), masked(monthly.values), **seen.drawn)
@@ -517,7 +517,7 @@ def latitudes(
     ax.set_ylabel(labelled(latitude, "latitude"))
     on_days(ax)
     titled(ax, f"{variable}, monthly{who}")
-    with_bar(mesh, ax, seen, "vertical")
+    with_bar(mesh, ax, seen, "horizontal")
     return ax
 
 
@@ -698,7 +698,7 @@ def overview(
     panels += [partial(closure, prediction[[name]]) for name in sorted(left, reverse=True)]
     columns = max(3, len(shown)) if len(shown) > 1 else 2
     rows = -(-len(panels) // columns)
-    size = (4.4 * columns, 3.3 * rows)
+    size = (4.4 * columns, 3.1 * rows)
     axes = several(None, len(panels), size, columns=columns, figure=figure)
     for panel, ax in zip(panels, axes, strict=True):
         panel(ax=ax)

@@ -394,6 +394,67 @@ def test_scripts_that_are_there_are_kept(store, netcdf, refusal, tmp_path):
     assert "cannot be written" in refusal("slurm", store, "--out", netcdf)[1]
 
 
+@pytest.fixture(scope="module")
+def predicted(store, fitted):
+    path = store.parent / "predicted.zarr"
+    variables = ("--variable", "ET", "--variable", "GPP", "--variable", "water_residual")
+    assert run("predict", store, "--fit", fitted, "--out", path, *variables, "--member", "all").exit_code == 0
+    return path
+
+
+@pytest.mark.parametrize(
+    ("what", "options"),
+    [
+        ("map", ("--variable", "ET", "--when", "2001-02")),
+        ("skill", ("--variable", "ET", "--observations", "{store}", "--metric", "RMSE", "--scale", "seasonal")),
+        ("season", ("--variable", "GPP", "--observations", "{store}")),
+        ("series", ("--variable", "ET", "--scale", "daily")),
+        ("latitudes", ("--variable", "ET")),
+        ("closure", ()),
+        ("overview", ("--observations", "{store}")),
+        ("losses", ()),
+        ("folds", ()),
+    ],
+)
+def test_pictures_are_drawn_into_a_file(store, fitted, predicted, tmp_path, what, options):
+    source = fitted if what in ("losses", "folds") else predicted
+    out = tmp_path / "picture.png"
+    told = [option.format(store=store) for option in options]
+    done = run("plot", source, "--what", what, *told, "--out", out, "--dpi", "40", "--no-progress")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{what} drawn in {out}\n"
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert out.stat().st_size > 2000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--what", "map", "--out", "x.png"), "is needed for --what map"),
+        (("--what", "skill", "--variable", "ET", "--out", "x.png"), "is needed for --what skill"),
+        (("--what", "closure", "--variable", "ET", "--out", "x.png"), "is not for --what closure"),
+        (("--what", "map", "--variable", "ET", "--scale", "daily", "--out", "x.png"), "is not for --what map"),
+        (("--what", "closure", "--out", "x.doc"), "x.doc is none of"),
+        (("--what", "closure", "--out", "{nc}"), "is none of"),
+        (("--what", "closure", "--out", "{store}/zarr.json.png/x.png", "--dpi", "1"), "--dpi"),
+    ],
+)
+def test_pictures_that_cannot_be_asked_for_are_exit_status_2(store, netcdf, predicted, refusal, options, said):
+    status, told = refusal("plot", predicted, *(option.format(nc=netcdf, store=store) for option in options))
+    assert status == 2
+    assert said in told
+
+
+def test_a_picture_that_exists_is_left_and_what_is_wrong_is_exit_status_1(predicted, tmp_path, refusal):
+    out = tmp_path / "x.png"
+    assert run("plot", predicted, "--what", "closure", "--out", out).exit_code == 0
+    assert refusal("plot", predicted, "--what", "closure", "--out", out)[0] == 2
+    assert run("plot", predicted, "--what", "closure", "--out", out, "--overwrite").exit_code == 0
+    status, told = refusal("plot", predicted, "--what", "map", "--variable", "EET", "--out", tmp_path / "y.png")
+    assert status == 1
+    assert "did you mean 'ET'" in told
+
+
 def test_overwrite_replaces(store, fitted, tmp_path):
     fit, out = tmp_path / "fit", tmp_path / "out.zarr"
     shutil.copytree(fitted, fit)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from xh2cm.loop.lanes import Loop
     from xh2cm.model import Net, SpinUp
     from xh2cm.physics import Processes
+    from xh2cm.results.plot import Plots
     from xh2cm.results.response import Change
     from xh2cm.targets import Target
 
@@ -509,6 +510,13 @@ class H2CMAccessor:
         return rain_pulses(
             self._dataset, checked, flux=flux, rain=rain, dry=dry, dry_days=dry_days, before=before, after=after
         )
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures of this dataset, such as ``out.h2cm.plot.map("ET")``; see `xh2cm.results.plot.Plots`."""
+        from xh2cm.results.plot import Plots
+
+        return Plots(self._dataset)
 
     def to_zarr(
         self,

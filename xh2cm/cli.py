@@ -592,6 +592,70 @@ def export(
     typer.echo("\n".join(map(str, files)))
 
 
+@app.command(epilog="Example: xh2cm plot out.zarr --what map --variable ET --out et.png")
+def plot(
+    store: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, metavar="STORE", help="A prediction or data, Zarr or NetCDF; for losses and folds a fit."
+        ),
+    ],
+    out: Annotated[Path, about_output(metavar="FILE", help="Picture to write: .png, .pdf, .svg, ...")],
+    what: Annotated[
+        Literal["map", "skill", "season", "series", "latitudes", "closure", "overview", "losses", "folds"],
+        about_output(help="What to show; skill is that of the observations given."),
+    ] = "overview",
+    variable: Annotated[str | None, about_output(metavar="NAME", help="What to show it of.")] = None,
+    observations: Annotated[
+        Path | None, about_data(exists=True, metavar="PATH", help="Data that hold what was observed.")
+    ] = None,
+    names: Names = None,
+    units: Units = None,
+    when: Annotated[str | None, about_output(metavar="DATE", help="A day, month or year to map: 2001-07.")] = None,
+    metric: Annotated[str | None, about_output(metavar="NAME", help="A score to map, NSE if not given.")] = None,
+    scale: Annotated[
+        str | None,
+        about_output(metavar="SCALE", help="Of skill and series: daily, monthly, interannual; of skill also seasonal."),
+    ] = None,
+    dpi: Annotated[int, about_output(min=10, max=1200, help="Points of the picture in an inch.")] = 150,
+    progress: Progress = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw a map, seasonal cycle, series, score, budgets, losses, folds, or one page of them, into a file."""
+    from xh2cm.results import plot as pictures  # which says how to install matplotlib where it is not there
+
+    draw: Callable[..., Any] = pictures.values if what == "map" else getattr(pictures, what)
+    import matplotlib as mpl
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    mpl.use("Agg")
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if out.suffix.removeprefix(".") not in formats:
+        raise typer.BadParameter(f"{out} is none of .{', .'.join(formats)}", param_hint="--out")
+    refuse_place(out, overwrite, "", [store, *([observations] if observations else [])])
+    told = {"names": mapping("--names", names, number_or_name), "units": mapping("--units", units)}
+    given: dict[str, Any]
+    given = {"variable": variable, "observations": observations, **told, "when": when, "metric": metric, "scale": scale}
+    takes = {*inspect.signature(draw).parameters} | ({"observations", *told} if what == "skill" else set())
+    for option, value in given.items():
+        if value is not None and option not in takes:
+            raise typer.BadParameter(f"is not for --what {what}", param_hint=f"--{option}")
+    for option in ("variable", *(["observations"] if what == "skill" else [])):
+        if option in takes and given[option] is None:
+            raise typer.BadParameter(f"is needed for --what {what}", param_hint=f"--{option}")
+    chosen = {option: value for option, value in given.items() if value is not None}
+    with bar(progress):
+        shown: Any = xh2cm.load_fit(store) if what in ("losses", "folds") else open_path(store)
+        if observations:
+            chosen["observations"] = open_path(observations)
+        if what == "skill":
+            shown = shown.h2cm.score(chosen.pop("observations"), **{name: chosen.pop(name, None) for name in told})
+        axes = draw(shown, **chosen)
+    axes = axes if what in ("overview", "closure", "losses") else [axes]  # pages of several
+    axes[0].figure.savefig(out, dpi=dpi)
+    typer.echo(f"{what} drawn in {out}")
+
+
 @app.command(epilog="Example: xh2cm rechunk by_day.zarr by_cells.zarr --memory '4 GiB'")
 def rechunk(
     path: Data,

@@ -16,7 +16,7 @@ import xarray as xr
 from xh2cm.results.pairs import ROUNDING, SCALES, Pairs, Scale, Together, at_scale, pair_up, split, together
 from xh2cm.targets import Target
 
-__all__ = ["METRICS", "REASONS", "attributes", "held_out", "metrics", "score"]
+__all__ = ["METRICS", "REASONS", "attributes", "by_whom", "held_out", "metrics", "score"]
 
 METRICS: Mapping[str, str] = {
     "NSE": "Nash-Sutcliffe efficiency",
@@ -298,6 +298,21 @@ def held_out(member: str | None) -> str:
     return HELD_OUT.get(member, own)
 
 
+def by_whom(member: str) -> str:
+    """Say on a figure which member of a fit predicted.
+
+    Parameters
+    ----------
+    member : str
+        Attribute ``member`` of a prediction.
+
+    Returns
+    -------
+    str
+    """
+    return MEMBERS.get(member, f"fold {member}")
+
+
 def attributes(pairs: Pairs, prediction: xr.Dataset, title: str) -> dict[str, str]:
     """Global attributes of what is computed from pairs: whose prediction it was, and what was left out."""
     member = prediction.attrs.get("member")
@@ -315,7 +330,7 @@ def placed(found: xr.Dataset, pairs: Pairs) -> xr.Dataset:
 
 def _described(found: xr.Dataset, pairs: Pairs, prediction: xr.Dataset) -> xr.Dataset:
     member = prediction.attrs.get("member")
-    who = "" if member is None else f" ({f'fold {member}' if member not in HELD_OUT else MEMBERS[member]})"
+    who = "" if member is None else f" ({by_whom(member)})"
     whose = {
         "": "",
         "_pooled": ", all values of all cells, weighted by area",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -66,15 +66,18 @@ def mapping_findings(given: Mapping[str, object], example: str) -> list[Finding]
     ]
 
 
-def number_findings(given: Mapping[str, object], least: Mapping[str, float | int]) -> list[Finding]:
+def number_findings(
+    given: Mapping[str, object], least: Mapping[str, float | int], *, optional: Collection[str] = ()
+) -> list[Finding]:
     """Say which numbers are none, or too small.
 
     Parameters
     ----------
     given : mapping of str to object
-        None stands for what is not given, and is none of this function's business.
     least : mapping of str to float or int
         Where it is an int, only whole numbers will do.
+    optional : collection of str
+        May be None.
 
     Returns
     -------
@@ -82,13 +85,13 @@ def number_findings(given: Mapping[str, object], least: Mapping[str, float | int
 
     Examples
     --------
-    >>> number_findings({"epochs": 1.5, "width": None}, {"epochs": 1, "width": 1})
+    >>> number_findings({"epochs": 1.5, "width": None}, {"epochs": 1, "width": 1}, optional=["width"])
     [Finding(variable='epochs', problem='1.5 is no whole number', remedy='give at least 1')]
     """
     found = []
     for name, low in least.items():
         value, whole = given[name], isinstance(low, int)
-        if value is None:
+        if value is None and name in optional:
             continue
         fits = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
         if not fits or not math.isfinite(value):  # type: ignore[arg-type]

@@ -90,7 +90,11 @@ class SpinUp:
 
     def __post_init__(self) -> None:
         given = {f"spinup.{name}": value for name, value in vars(self).items()}
-        if findings := number_findings(given, {"spinup.days": 1, "spinup.passes": 0, "spinup.drift": 0.0}):
+        if findings := number_findings(
+            given,
+            {"spinup.days": 1, "spinup.passes": 0, "spinup.drift": 0.0},
+            optional=("spinup.days", "spinup.drift"),
+        ):
             raise InputError(findings)
 
 
@@ -220,7 +224,10 @@ class HybridModel:
 
     def _findings(self) -> list[Finding]:
         found = pin_findings(dict(self.pins), {p.name: p for p in self.processes.parameters})
-        found += [*row_findings(self.networks), *number_findings({"width": self.width}, {"width": 1})]
+        found += [
+            *row_findings(self.networks),
+            *number_findings({"width": self.width}, {"width": 1}, optional=["width"]),
+        ]
         known = {*self.parameters, *(name for net in PUBLISHED_NETWORKS for name in net.outputs)}
         for net in self.networks:
             found += [

@@ -47,7 +47,7 @@ class Training:
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "patience": 1, "batch_size": 1, "learning_rate": 0.0, "clip": 0.0, "window": 28}
-        if findings := number_findings(vars(self), {**least, "seed": 0}):
+        if findings := number_findings(vars(self), {**least, "seed": 0}, optional=("patience", "window")):
             raise InputError(findings)
 
     def rate(self, epoch: int) -> float:

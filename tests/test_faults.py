@@ -750,6 +750,7 @@ def mixed(ds: xr.Dataset) -> xr.Dataset:
     [
         (mixed, "time: mixes the calendars 360_day and noleap"),
         (lambda ds: ds.drop_vars("time"), "no axis of the forcing, only month of other variables is a time axis"),
+        (lambda ds: ds.stack(sample=("time", "lat")), "time: is stacked with others along 'sample'"),
         (lambda ds: ds.rename(elevation=3), "variable 3: has a name that is no text"),
         (lambda ds: ds.rename(lat="mask"), "mask: is an axis of the land, and the name of something else here"),
         (lambda ds: ds.rename(lon="feature"), "feature: is an axis of the land"),

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xh2cm.data.derive import DERIVATIONS, NEEDS, day_angle
@@ -151,6 +152,9 @@ def with_time(ds: xr.Dataset, matches: Mapping[str, list[Match]], findings: list
         raise InputError([*findings, Finding("time", problem, remedy)])
     axis = max(dict.fromkeys(carried), key=carried.count)
     name = axes[axis]
+    if isinstance(ds.indexes.get(axis), pd.MultiIndex):
+        problem = f"is stacked with others along {str(axis)!r}"
+        raise InputError([*findings, Finding(str(name), problem, f'ds = ds.unstack("{axis}")')])
     findings += daily_findings(ds[name], str(name))
     if "time" in {*ds.variables, *ds.dims} - {axis, name}:
         ds = ds.rename(time="target_time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from typing import ClassVar
 
@@ -139,12 +140,12 @@ def test_a_fit_of_the_first_format_loads(dry, tmp_path):
     tensors = safetensors.torch.load_file(folder / "weights.safetensors")
     five = {n: torch.cat([x, torch.full((2, 2), 7.0)], 1) if n.startswith("forcing") else x for n, x in tensors.items()}
     safetensors.torch.save_file(five, folder / "weights.safetensors")
-    about = json.loads((folder / "fit.json").read_text())
-    import hashlib
-
-    about["sha256"]["weights.safetensors"] = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    about = json.loads((folder / "fit.json").read_text()) | {"format": 1}
     del about["pins"]
-    (folder / "fit.json").write_text(json.dumps({**about, "format": 1}))
+    for name in ("fit.json", "SHA256SUMS"):
+        (folder / name).unlink()
+    about["sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    (folder / "fit.json").write_text(json.dumps(about))
     back = xh2cm.load_fit(folder)
     xr.testing.assert_identical(dry.h2cm.predict(back), dry.h2cm.predict(fit))
 

@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
     {"variables", "errors"},
-    {"lock", "sealed"},
+    {"disk"},
+    {"sealed"},
     {"targets"},
     {"physics"},
     {"loop"},

@@ -17,8 +17,8 @@ import xarray as xr
 
 import xh2cm
 from xh2cm.data.files import open_path
+from xh2cm.disk import sole_writer
 from xh2cm.errors import FitError, H2CMWarning, StoreError
-from xh2cm.lock import sole_writer
 from xh2cm.train import Run
 
 HOW = {

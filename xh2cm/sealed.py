@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from xh2cm.disk import synced
 from xh2cm.errors import FitError
 
 __all__ = ["SUMS", "aside", "intact", "read_file", "read_sums", "replaced", "seal"]
@@ -74,15 +75,6 @@ def replaced(target: Path) -> Iterator[Path]:
         shutil.rmtree(earlier, ignore_errors=True)
     finally:
         shutil.rmtree(around, ignore_errors=True)
-
-
-def synced(path: Path) -> None:
-    """Wait until a file or folder is on the disk: a power cut may else leave the new name and none of its bytes."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def seal(folder: Path) -> None:

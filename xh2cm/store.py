@@ -35,8 +35,8 @@ from zarr.codecs import ZstdCodec
 from xh2cm.data.cf import encoded
 from xh2cm.data.files import open_path
 from xh2cm.data.times import datetime_dimensions
+from xh2cm.disk import replace, sole_writer, synced
 from xh2cm.errors import Finding, H2CMError, InputError, StoreError
-from xh2cm.lock import sole_writer
 
 __all__ = ["rechunk", "write_zarr"]
 
@@ -227,7 +227,7 @@ def _write(
                     _clear(partial)
                     _begin(fresh, layouts, lazy, store)
                     (partial / "journal").mkdir()
-                    _replace(manifest, json.dumps(identity, indent=1))
+                    replace(manifest, json.dumps(identity, indent=1).encode())
                 done = _journalled(partial / "journal")
                 missing = {number: region for number, region in enumerate(regions) if number not in done}
                 dask.base.compute(*_tasks(fresh, lazy, regions, missing, partial))
@@ -382,16 +382,6 @@ def _leaving_what_goes_on(partial: Path, manifest: Path, identity: Mapping[str, 
     shutil.rmtree(partial, ignore_errors=True)
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-
-
 def _refuse_unless_whole(partial: Path, count: int) -> None:
     if len(_journalled(partial / "journal")) < count or not (partial / "store" / "zarr.json").exists():
         raise StoreError(f"{partial} vanished while it was written{AGAIN}")
@@ -408,7 +398,7 @@ def _take_place(partial: Path, target: Path) -> None:
     store, old = partial / "store", partial / "old"
     for torn in store.rglob("*.partial"):  # what a killed process had begun
         torn.unlink()
-    _replace(partial / "whole", "")
+    replace(partial / "whole", b"")
     if target.exists():  # only now: until here the older one may have been read from
         target.rename(old)
     try:
@@ -482,7 +472,7 @@ def _write_region(
             _refuse_crossing(name, where[name], array.shards or array.chunks, array.shape)
             array[where[name]] = block
             for file in _files(store / name, array, where[name]):
-                _to_disk(file)
+                synced(file)
         journal = Path(partial) / "journal" / f"{socket.gethostname()}-{os.getpid()}"
         line = str(number).encode()  # on a line of its own even where a killed process has left half of one
         with journal.open("ab", buffering=0) as lines:
@@ -508,14 +498,6 @@ def _files(folder: Path, array: Any, where: Sequence[slice]) -> Iterator[Path]:
         file = folder / array.metadata.encode_chunk_key(at)
         if file.exists():
             yield file
-
-
-def _to_disk(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _journalled(journal: Path) -> set[int]:

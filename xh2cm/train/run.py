@@ -26,8 +26,8 @@ import safetensors
 import safetensors.torch
 import torch
 
+from xh2cm.disk import replace, sole_writer
 from xh2cm.errors import FitError, H2CMWarning, StoreError
-from xh2cm.lock import sole_writer
 from xh2cm.train.course import SPLITS, Course
 
 __all__ = ["Run", "is_run", "opened", "remembered"]
@@ -259,19 +259,3 @@ def read(path: Path, device: torch.device) -> Course:
     with safetensors.safe_open(path, "pt") as file:
         described = file.metadata()
     return Course.recalled(safetensors.torch.load(whole), described, device)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Put a whole file in its place, also should the machine stop in between."""
-    draft = path.with_name(f".{path.name}")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    with contextlib.suppress(OSError):  # not every system can
-        at = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(at)
-        finally:
-            os.close(at)

@@ -1,4 +1,4 @@
-"""One writer at a time."""
+"""Files that are there whole or not at all, and folders that one process at a time writes to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import filelock
 
 from xh2cm.errors import StoreError
 
-__all__ = ["sole_writer"]
+__all__ = ["replace", "sole_writer", "synced"]
 
 
 @contextlib.contextmanager
@@ -54,3 +54,22 @@ def told(holder: Path) -> str:
         return f"process {about['pid']} on {about['host']}{job} since {about['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
+
+
+def synced(path: Path) -> None:
+    """Wait until a file or folder is on the disk: a power cut may else leave the new name and none of its bytes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a whole file in its place, also should the machine stop in between."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_bytes(content)
+    synced(draft)
+    draft.replace(path)
+    with contextlib.suppress(OSError):  # not every system opens a folder
+        synced(path.parent)

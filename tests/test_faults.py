@@ -29,7 +29,7 @@ import xh2cm
 from xh2cm.data.twin import observe, truth, twin
 from xh2cm.errors import FitError, H2CMWarning, InputError
 
-EXAMPLES = int(os.environ.get("XH2CM_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("XH2CM_EXAMPLES", "60"))
 QUICK = {"folds": 2, "scheme": "cells", "epochs": 1, "width": 4, "batch_size": 8, "progress": False, "loop": "plain"}
 DAYS, MONTHS = 40, 2
 WEATHER = ("net_radiation", "precipitation", "air_temperature", "vpd", "co2")

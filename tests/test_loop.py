@@ -273,6 +273,7 @@ def test_it_is_compiled_once(caplog):
 
 def hindered(model, caplog):
     """What the fast loop says of a model it cannot walk, having walked it all the same."""
+    caplog.set_level(logging.WARNING, "xh2cm")  # whatever the command line has set in this process
     inputs = given(model, days=3)
     with torch.no_grad():
         _, expected = model.run(*inputs, ["gpp"], loop="plain")
@@ -321,6 +322,7 @@ def test_an_odd_kind_of_net(caplog, monkeypatch):
 
 
 def test_where_lanes_are_of_no_use_nothing_is_said(caplog):
+    caplog.set_level(logging.WARNING, "xh2cm")
     model = MODELS["published"]
     with torch.no_grad():
         _, outputs = model.run(*given(model, days=3, dtype=torch.float64), ["gpp"], loop="auto")

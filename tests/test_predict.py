@@ -313,3 +313,13 @@ def test_a_store_can_be_replaced_by_what_is_computed_from_it(short, fit, tmp_pat
     xr.open_zarr(store).h2cm.predict(fit).h2cm.to_zarr(store, overwrite=True)
     xr.testing.assert_equal(xr.open_zarr(store).compute(), expected)
     assert [p.name for p in tmp_path.iterdir()] == ["store.zarr"]  # nothing half-written is left
+
+
+def test_one_cell_without_axes_gives_everything_its_cell_of_the_grid_has(short, bare):
+    one = short[[*FORCING]].isel(lat=1, lon=2)
+    alone, grid = (ds.h2cm.predict(bare, variables="all") for ds in (one, short[[*FORCING]]))
+    assert alone["soil_capacity"].dims == ()
+    assert alone["ET"].dims == ("time",)
+    for name in alone.data_vars:
+        same = grid[name] if "lat" not in grid[name].dims else grid[name].isel(lat=1, lon=2)
+        np.testing.assert_allclose(alone[name], same, rtol=1e-4, atol=1e-4)

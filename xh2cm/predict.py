@@ -125,7 +125,7 @@ class Runner:
                     result[chosen] = self.reduced(values, label[chosen])
                 if self.keeps:
                     results[-1][chosen[:, None], places] = found[-1]
-        whole = tuple(r.reshape(*land, *r.shape[1:]) for r in results)
+        whole = tuple(r.reshape((*land, *r.shape[1:])) for r in results)
         return whole if len(whole) > 1 else whole[0]
 
     @property

@@ -286,7 +286,7 @@ def test_an_output_that_exists_is_refused_before_anything_is_read(store, netcdf,
     def never(path):
         raise AssertionError(f"{path} was opened")
 
-    monkeypatch.setattr("xh2cm.cli.open_path", never)
+    monkeypatch.setattr("xh2cm.cli.training.open_path", never)
     assert refusal("fit", store, "--out", netcdf)[0] == 2
 
 

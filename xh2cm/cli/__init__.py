@@ -1,0 +1,56 @@
+"""``xh2cm`` on the command line: it reads arguments, calls what the accessor calls, and prints what comes of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import xh2cm
+from xh2cm.errors import H2CMError, InputError
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.text import Text
+except ModuleNotFoundError as error:
+    raise SystemExit(f"the command line needs {error.name}, which is not installed: pip install 'xh2cm[cli]'") from None
+
+from xh2cm.cli import data, demo, results, training
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+    epilog="Exit status: 0 done, 1 the input, fit or store cannot be used, 2 the command line cannot.",
+)
+for room in (data, training, results, demo):
+    app.add_typer(room.commands)
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"xh2cm {xh2cm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Hybrid modelling of the land's water and carbon cycles (H2CM): check daily forcing, train, predict."""
+
+
+def main() -> None:
+    """Run the command line; what xh2cm refuses is said without a traceback."""
+    try:
+        app()
+    except H2CMError as error:
+        told = Text.assemble(("error: ", "bold red"), str(error))
+        if isinstance(error, InputError):
+            told.append('\nWhat is said of arguments holds for options: names={"a": "b"} is --names a=b.', "dim")
+        Console(stderr=True).print(told, soft_wrap=True)
+        sys.exit(1)

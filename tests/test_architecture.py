@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
-    {"variables", "errors"},
+    {"variables", "errors", "versions"},
     {"disk"},
     {"sealed"},
     {"targets"},
@@ -40,6 +40,7 @@ LIGHT = [
     "xh2cm.data.tutorial",
     "xh2cm.data.units",
     "xh2cm.targets",
+    "xh2cm.versions",
 ]
 """What is imported without torch."""
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import xh2cm
-from xh2cm.errors import H2CMError, InputError
 
 try:
+    import rich  # noqa: F401
     import typer
-    from rich.console import Console
-    from rich.text import Text
 except ModuleNotFoundError as error:
     raise SystemExit(f"the command line needs {error.name}, which is not installed: pip install 'xh2cm[cli]'") from None
 
-from xh2cm.cli import data, demo, results, training
+from xh2cm.cli import data, demo, info, results, training
+from xh2cm.cli.output import Commands
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
     epilog="Exit status: 0 done, 1 the input, fit or store cannot be used, 2 the command line cannot.",
 )
-for room in (data, training, results, demo):
-    app.add_typer(room.commands)
+for group in (demo, info, data, training, results):
+    app.add_typer(group.commands)
 
 
 def show_version(asked: bool) -> None:
@@ -45,12 +44,5 @@ def describe(
 
 
 def main() -> None:
-    """Run the command line; what xh2cm refuses is said without a traceback."""
-    try:
-        app()
-    except H2CMError as error:
-        told = Text.assemble(("error: ", "bold red"), str(error))
-        if isinstance(error, InputError):
-            told.append('\nWhat is said of arguments holds for options: names={"a": "b"} is --names a=b.', "dim")
-        Console(stderr=True).print(told, soft_wrap=True)
-        sys.exit(1)
+    """Run the command line."""
+    app(prog_name="xh2cm")

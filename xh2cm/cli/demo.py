@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 import typer
 
 from xh2cm.cli.options import Overwrite, about_data, about_output, refuse_place
+from xh2cm.cli.output import progress_shown
 from xh2cm.data import tutorial
 
 commands = typer.Typer()
 
 
-@commands.command(epilog="Example: xh2cm demo --out demo.zarr")
+@commands.command(rich_help_panel="First steps", epilog="Example: xh2cm demo --out demo.zarr")
 def demo(
     dataset: Annotated[
         Literal["twin", "delaware"],
@@ -31,10 +32,11 @@ def demo(
     typer.echo(f"{dataset}: {about['description']} ({about['licence']})\n")
     ds = tutorial.open_dataset(dataset)
     typer.echo(f"{ds.h2cm.check()}\n")
-    done = ds.h2cm.fit(2, scheme="cells", epochs=3, width=16, window=365, spinup=365)
-    typer.echo(f"{done!r}\n")
-    predicted = ds.h2cm.predict(done)
-    predicted.attrs["comment"] = f"Demonstration after 3 epochs on tutorial data: {about['description']}"
-    predicted.h2cm.to_zarr(out, overwrite=overwrite)
+    with progress_shown() as drawn:
+        done = ds.h2cm.fit(2, scheme="cells", epochs=3, width=16, window=365, spinup=365, progress=drawn)
+        typer.echo(f"{done!r}\n")
+        predicted = ds.h2cm.predict(done)
+        predicted.attrs["comment"] = f"Demonstration after 3 epochs on tutorial data: {about['description']}"
+        predicted.h2cm.to_zarr(out, overwrite=overwrite)
     typer.echo(f"{', '.join(map(str, predicted.data_vars))} written to {out}")
     typer.echo("The full job on real data, scored against gauges, with a figure: `make demo` in a checkout of xh2cm")

@@ -3,21 +3,68 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
-from dask.diagnostics.progress import ProgressBar
+
+from xh2cm.data.folds import Scheme
+from xh2cm.variables import OUTPUTS, TARGETS
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """Defaults of arguments, which stand there and nowhere else."""
     return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an option that is repeated says of a name.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+        None for a word that stands alone.
+    """
+
+    name: str
+    value: Any
+
+
+def entry(read: Callable[[str], Any] = str, *, alone: Container[str] = ()) -> Callable[[str], Entry]:
+    """Give a reader of ``NAME=VALUE``, and of words that may stand alone."""
+
+    def parse(text: str) -> Entry:
+        name, _, value = text.partition("=")
+        if text in alone:
+            return Entry(text, None)
+        try:
+            if name and value:
+                return Entry(name, read(value))
+        except ValueError:
+            pass
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
+
+    return parse
+
+
+def number_or_name(text: str) -> float | str:
+    """Read a number where it is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def mean_and_std(text: str) -> tuple[float, float]:
+    """Read two numbers."""
+    mean, std = map(float, text.split(","))
+    return mean, std
 
 
 about_data = partial(typer.Option, rich_help_panel="What is what in the data")
@@ -32,18 +79,34 @@ Data = Annotated[
         exists=True, metavar="PATH", help="Daily data: Zarr (folder or .zip), NetCDF, or the published layout."
     ),
 ]
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """Give what a shell completes a name with."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+an_output = one_of([var.name for var in OUTPUTS.values()])
+a_target = one_of(TARGETS)
+
 Names = Annotated[
-    list[str] | None,
+    list[Entry] | None,
     about_data(
         "--names",
+        parser=entry(number_or_name),
         metavar="NAME=SOURCE",
         help="A variable of the model and its name in the data, or a number (co2=410). Repeat for more.",
     ),
 ]
 Units = Annotated[
-    list[str] | None,
+    list[Entry] | None,
     about_data(
         "--units",
+        parser=entry(),
         metavar="SOURCE=UNITS",
         help="Units of a variable of the data, before what the file says. Repeat for more.",
     ),
@@ -65,40 +128,33 @@ Device = Annotated[
     str | None, about_output(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; the best there is if not given.")
 ]
 Overwrite = Annotated[bool, about_output("--overwrite", help="Replace what an earlier run has written.")]
-Progress = Annotated[bool, about_output(help="Show on standard error how far it is.")]
+Progress = Annotated[
+    bool, about_output(help="Show on standard error how far it is: a bar in a terminal, lines elsewhere.")
+]
+AsJson = Annotated[
+    bool,
+    about_output("--json", help="Print one JSON object, also of what is refused; nothing else on standard output."),
+]
+FoldSize = Annotated[float | None, about_folds(help="Side of a block, in cells (blocks) or degrees.")]
+FoldGroups = Annotated[str | None, about_folds(metavar="SOURCE", help="Labels of the groups.")]
+FoldTest = Annotated[float | None, about_folds(metavar="SHARE", help="Share put aside for a test.")]
+FoldScheme = Annotated[
+    Scheme | None,
+    about_folds(metavar="SCHEME", help=f"What stays together in a fold: {', '.join(get_args(Scheme))}."),
+]
 
 
-def mapping(option: str, entries: Sequence[str] | None, read: Callable[[str], Any] = str) -> dict[str, Any] | None:
-    """Read ``NAME=VALUE`` entries of an option."""
-    found = {}
-    for entry in entries or ():
-        name, sign, value = entry.partition("=")
-        try:
-            found[name] = read(value)
-        except ValueError:
-            sign = ""
-        if not (sign and name and value):
-            raise typer.BadParameter(f"{entry!r} is not NAME=VALUE", param_hint=option)
-    return found or None
-
-
-def number_or_name(text: str) -> float | str:
-    """Read a number where it is one."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def mean_and_std(text: str) -> tuple[float, float]:
-    """Read two numbers."""
-    mean, std = map(float, text.split(","))
-    return mean, std
+def mapping(option: str, entries: Sequence[Entry] | None) -> dict[str, Any] | None:
+    """What all entries of an option say together."""
+    for one in entries or ():
+        if one.value is None:
+            raise typer.BadParameter(f"{one.name!r} is not NAME=VALUE", param_hint=option)
+    return {one.name: one.value for one in entries or ()} or None
 
 
 def described(
-    names: list[str] | None,
-    units: list[str] | None,
+    names: list[Entry] | None,
+    units: list[Entry] | None,
     static: list[str] | None,
     no_static: bool,
     mask: str | None,
@@ -108,7 +164,7 @@ def described(
     if static and no_static:
         raise typer.BadParameter("cannot be given together with --no-static", param_hint="--static")
     return {
-        "names": mapping("--names", names, number_or_name),
+        "names": mapping("--names", names),
         "units": mapping("--units", units),
         "static": [] if no_static else static,
         "mask": mask,
@@ -116,7 +172,25 @@ def described(
     }
 
 
-def refuse_place(out: Path, overwrite: bool, mark: str, kept: Sequence[Path]) -> None:
+def mark_of(store: Path) -> str:
+    """A file that a store to replace must hold: a Zarr store its metadata; a NetCDF file is one itself."""
+    return "" if store.suffix == ".nc" else "zarr.json"
+
+
+def refuse_picture(out: Path, option: str = "--out") -> None:
+    """Refuse a picture that cannot be drawn here, or not in that format, and make ready for one that can."""
+    import matplotlib as mpl
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    import xh2cm.results.plot  # noqa: F401  (says how to install matplotlib where it is not there)
+
+    mpl.use("Agg")
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if out.suffix.removeprefix(".") not in formats:
+        raise typer.BadParameter(f"{out} is none of .{', .'.join(formats)}", param_hint=option)
+
+
+def refuse_place(out: Path, overwrite: bool, mark: str, kept: Sequence[Path], option: str = "--out") -> None:
     """Refuse a place that must not be written to before hours are spent, rather than after.
 
     Parameters
@@ -127,24 +201,21 @@ def refuse_place(out: Path, overwrite: bool, mark: str, kept: Sequence[Path]) ->
         A file that what an earlier run has written holds; anything else is never replaced.
     kept : sequence of Path
         What is read, and must not be replaced meanwhile.
+    option : str
+        Which has named the place.
     """
     if any(out.resolve() in (path.resolve(), *path.resolve().parents) for path in kept):
-        raise typer.BadParameter(f"{out} holds what is read: give another path", param_hint="--out")
+        raise typer.BadParameter(f"{out} holds what is read: give another path", param_hint=option)
     if out.exists() and not (overwrite and (out / mark).exists()):
         remedy = (
             "give another path"
             if overwrite or not (out / mark).exists()
             else "give another path, or --overwrite to replace it"
         )
-        raise typer.BadParameter(f"{out} exists: {remedy}", param_hint="--out")
+        raise typer.BadParameter(f"{out} exists: {remedy}", param_hint=option)
     above = next(path for path in out.absolute().parents if path.exists())
     if not (above.is_dir() and os.access(above, os.W_OK)):
-        raise typer.BadParameter(f"{out} cannot be written: {above} takes no files", param_hint="--out")
-
-
-def bar(shown: bool = True) -> ProgressBar:
-    """Progress of what Dask computes, where it takes longer than a moment."""
-    return ProgressBar(minimum=1.0 if shown else math.inf, out=sys.stderr)
+        raise typer.BadParameter(f"{out} cannot be written: {above} takes no files", param_hint=option)
 
 
 def connected(scheduler: str) -> Any:

@@ -1,4 +1,4 @@
-"""Commands on what comes of training: ``predict``, ``export``, ``plot``."""
+"""Commands on what comes of training: ``predict``, ``score``, ``export``, ``plot``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pandas as pd
 import typer
+import xarray as xr
 
 import xh2cm
 from xh2cm.accessor import H2CMAccessor
+from xh2cm.cli.config import Config, Configured, WriteConfig
 from xh2cm.cli.options import (
+    AsJson,
     Data,
     Device,
+    Entry,
     Loop,
     Mask,
     Missing,
@@ -23,23 +28,32 @@ from xh2cm.cli.options import (
     Progress,
     Static,
     Units,
+    a_target,
     about_data,
     about_output,
-    bar,
+    an_output,
     defaults,
     described,
+    entry,
     mapping,
+    mark_of,
     number_or_name,
+    refuse_picture,
     refuse_place,
 )
+from xh2cm.cli.output import progress_shown, table, tell
 from xh2cm.data.files import open_path
+from xh2cm.disk import replace
+from xh2cm.results.scores import REASONS
 
 commands = typer.Typer()
 PREDICT, EXPORT = defaults(H2CMAccessor.predict), defaults(H2CMAccessor.to_cmip)
 
 
 @commands.command(
-    epilog="Example: xh2cm predict basin.nc --fit basin_fit --out basin_out.zarr --variable ET --member held-out"
+    rich_help_panel="Results",
+    cls=Configured,
+    epilog="Example: xh2cm predict basin.nc --fit basin_fit --out basin_out.zarr --variable ET --member held-out",
 )
 def predict(
     path: Data,
@@ -54,6 +68,7 @@ def predict(
         list[str] | None,
         about_output(
             metavar="NAME",
+            autocompletion=an_output,
             help="A flux, storage or learned parameter, or all; the main six if not given. Repeat for more.",
         ),
     ] = None,
@@ -79,8 +94,9 @@ def predict(
         bool, about_output("--keep-state", help="Also write the state at the end, to predict on from.")
     ] = PREDICT["keep_state"],
     pin: Annotated[
-        list[str] | None,
+        list[Entry] | None,
         about_data(
+            parser=entry(number_or_name),
             metavar="NAME=SOURCE",
             help="Another map or number for a parameter that the fit has pinned to a map. Repeat for more.",
         ),
@@ -95,14 +111,16 @@ def predict(
     device: Device = None,
     progress: Progress = True,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    write_config: WriteConfig = None,
 ) -> None:
     """Compute fluxes, storages and learned parameters, and write them to Zarr or NetCDF chunk by chunk."""
     told = described(names, units, static, no_static, mask, missing)
-    as_netcdf = out.suffix == ".nc"
-    refuse_place(out, overwrite, "" if as_netcdf else "zarr.json", [path, trained, *([state] if state else [])])
+    refuse_place(out, overwrite, mark_of(out), [path, trained, *([state] if state else [])])
     if out.suffix == ".zip":
         raise typer.BadParameter(f"{out}: this writes a Zarr folder, call it {out.stem}.zarr", param_hint="--out")
-    with bar(progress):
+    with progress_shown(progress):
         found = open_path(path).h2cm.predict(
             xh2cm.load_fit(trained),
             variables="all" if variable == ["all"] else variable,
@@ -110,16 +128,106 @@ def predict(
             spinup=spinup,
             state=open_path(state) if state else None,
             keep_state=keep_state,
-            pin=mapping("--pin", pin, number_or_name),
+            pin=mapping("--pin", pin),
             loop=loop,
             device=device,
             **told,
         )
-        (found.h2cm.to_netcdf if as_netcdf else found.h2cm.to_zarr)(out, overwrite=overwrite)
-    typer.echo(f"{', '.join(map(str, found.data_vars))} written to {out}")
+        (found.h2cm.to_netcdf if out.suffix == ".nc" else found.h2cm.to_zarr)(out, overwrite=overwrite)
+    tell(
+        as_json,
+        {"out": out, "variables": [*found.data_vars], "sizes": found.sizes, "attributes": found.attrs},
+        f"{', '.join(map(str, found.data_vars))} written to {out}",
+    )
 
 
-@commands.command(epilog="Example: xh2cm export out.zarr cmip --variable ET --variable GPP --source-id H2CM-mine")
+@commands.command(
+    rich_help_panel="Results", epilog="Example: xh2cm score out.zarr basin.nc --target runoff --target ET"
+)
+def score(
+    prediction: Annotated[
+        Path, typer.Argument(exists=True, metavar="PREDICTION", help="What `xh2cm predict` has written.")
+    ],
+    observations: Annotated[
+        Path, typer.Argument(exists=True, metavar="OBSERVATIONS", help="Data that hold what was observed.")
+    ],
+    target: Annotated[
+        list[str] | None,
+        about_data(
+            metavar="NAME",
+            autocompletion=a_target,
+            help="What to score; all that both hold if not given. Repeat for more.",
+        ),
+    ] = None,
+    groups: Annotated[
+        str | None, about_data(metavar="SOURCE", help="Labels of cells or days in the observations, scored apart.")
+    ] = None,
+    names: Names = None,
+    units: Units = None,
+    out: Annotated[
+        Path | None,
+        about_output(metavar="FILE", help="Also of each cell (.nc, NetCDF), or what is printed and more (.csv)."),
+    ] = None,
+    progress: Progress = True,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a prediction against observations, by variable and by day, month, season and year.
+
+    Scores are of all values of all cells as one sample, weighted by area. Whether cells or years were held out is said
+    below; what is only true of others is no skill.
+    """
+    if out:
+        if out.suffix not in (".nc", ".csv"):
+            raise typer.BadParameter(f"{out} is neither .nc nor .csv", param_hint="--out")
+        refuse_place(out, overwrite, "", [prediction, observations])
+    with progress_shown(progress):
+        found = (
+            open_path(prediction)
+            .h2cm.score(
+                open_path(observations),
+                groups=groups,
+                targets=target,
+                names=mapping("--names", names),
+                units=mapping("--units", units),
+            )
+            .compute()
+        )
+    scores = pooled(found)
+    if out and out.suffix == ".nc":
+        found.h2cm.to_netcdf(out, overwrite=overwrite)
+    elif out:
+        replace(out, scores.to_csv(index=False).encode())
+    keys = [str(name) for name in scores if name in found.dims]
+    shown = scores[scores["count"] > 0]
+    columns = [*keys, "NSE", "KGE", "r", "RMSE", "bias", "units", "count", "cells"]
+    silent = scores.groupby("variable")["count"].sum()
+    texts = [f"{name}: not scored, {reason}" for name in silent.index[silent == 0] for reason in [why(scores, name)]]
+    texts += [f"held out: {found.attrs['held_out']}"] + [f"scores written to {out}"] * bool(out)
+    rows = [table(shown[columns].to_dict("records"))] if len(shown) else []
+    about = {"held_out": found.attrs["held_out"], "scores": scores.to_dict("records"), "out": out}
+    tell(as_json, about, *rows, "\n".join(["", *texts] if rows else texts))
+
+
+def pooled(found: xr.Dataset) -> pd.DataFrame:
+    """Scores of all cells as one sample, a row for each variable and scale."""
+    whole = [name for name in found if str(name).endswith("_pooled")]
+    picked = found[[*whole, "cells"]].rename({name: str(name).removesuffix("_pooled") for name in whole})
+    picked = picked.reset_coords("units")
+    rows = picked.drop_vars([name for name in picked.coords if name not in picked.dims]).to_dataframe().reset_index()
+    return rows.assign(reason=[[*REASONS][k] for k in rows["reason"]])
+
+
+def why(scores: pd.DataFrame, variable: str) -> str:
+    """The reason that a variable has no scores, of the scales that apply."""
+    reasons = scores.loc[scores["variable"] == variable, "reason"]
+    return REASONS[next((name for name in reasons if name != "not_at_this_scale"), "not_at_this_scale")]
+
+
+@commands.command(
+    rich_help_panel="Results",
+    epilog="Example: xh2cm export out.zarr cmip --variable ET --variable GPP --source-id H2CM-mine",
+)
 def export(
     store: Annotated[
         Path, typer.Argument(exists=True, metavar="STORE", help="What `xh2cm predict` has written, Zarr or NetCDF.")
@@ -127,7 +235,11 @@ def export(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder the files are written to.")],
     variable: Annotated[
         list[str] | None,
-        about_output(metavar="NAME", help="A flux or storage; all with a name in CMIP6 if not given. Repeat for more."),
+        about_output(
+            metavar="NAME",
+            autocompletion=an_output,
+            help="A flux or storage; all with a name in CMIP6 if not given. Repeat for more.",
+        ),
     ] = None,
     frequency: Annotated[
         Literal["mon", "day"], about_output(help="Means of whole months, as ILAMB wants them, or days.")
@@ -140,9 +252,10 @@ def export(
         "member_id"
     ],
     progress: Progress = True,
+    as_json: AsJson = False,
 ) -> None:
     """Write a prediction as CMIP6 names it, one NetCDF file a variable, for ILAMB and its like."""
-    with bar(progress):
+    with progress_shown(progress):
         files = open_path(store).h2cm.to_cmip(
             directory,
             variables=variable,
@@ -151,10 +264,12 @@ def export(
             experiment_id=experiment_id,
             member_id=member_id,
         )
-    typer.echo("\n".join(map(str, files)))
+    tell(as_json, {"files": files}, "\n".join(map(str, files)))
 
 
-@commands.command(epilog="Example: xh2cm plot out.zarr --what map --variable ET --out et.png")
+@commands.command(
+    rich_help_panel="Results", epilog="Example: xh2cm plot out.zarr --what map --variable ET --out et.png"
+)
 def plot(
     store: Annotated[
         Path,
@@ -167,7 +282,9 @@ def plot(
         Literal["map", "skill", "season", "series", "latitudes", "closure", "overview", "losses", "folds"],
         about_output(help="What to show; skill is that of the observations given."),
     ] = "overview",
-    variable: Annotated[str | None, about_output(metavar="NAME", help="What to show it of.")] = None,
+    variable: Annotated[
+        str | None, about_output(metavar="NAME", autocompletion=an_output, help="What to show it of.")
+    ] = None,
     observations: Annotated[
         Path | None, about_data(exists=True, metavar="PATH", help="Data that hold what was observed.")
     ] = None,
@@ -182,20 +299,15 @@ def plot(
     dpi: Annotated[int, about_output(min=10, max=1200, help="Points of the picture in an inch.")] = 150,
     progress: Progress = True,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw a map, seasonal cycle, series, score, budgets, losses, folds, or one page of them, into a file."""
-    from xh2cm.results import plot as pictures  # which says how to install matplotlib where it is not there
+    refuse_picture(out)
+    from xh2cm.results import plot as pictures
 
     draw: Callable[..., Any] = pictures.values if what == "map" else getattr(pictures, what)
-    import matplotlib as mpl
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    mpl.use("Agg")
-    formats = FigureCanvasBase.get_supported_filetypes()
-    if out.suffix.removeprefix(".") not in formats:
-        raise typer.BadParameter(f"{out} is none of .{', .'.join(formats)}", param_hint="--out")
     refuse_place(out, overwrite, "", [store, *([observations] if observations else [])])
-    told = {"names": mapping("--names", names, number_or_name), "units": mapping("--units", units)}
+    told = {"names": mapping("--names", names), "units": mapping("--units", units)}
     given: dict[str, Any]
     given = {"variable": variable, "observations": observations, **told, "when": when, "metric": metric, "scale": scale}
     takes = {*inspect.signature(draw).parameters} | ({"observations", *told} if what == "skill" else set())
@@ -206,7 +318,7 @@ def plot(
         if option in takes and given[option] is None:
             raise typer.BadParameter(f"is needed for --what {what}", param_hint=f"--{option}")
     chosen = {option: value for option, value in given.items() if value is not None}
-    with bar(progress):
+    with progress_shown(progress):
         shown: Any = xh2cm.load_fit(store) if what in ("losses", "folds") else open_path(store)
         if observations:
             chosen["observations"] = open_path(observations)
@@ -215,4 +327,4 @@ def plot(
         axes = draw(shown, **chosen)
     axes = axes if what in ("overview", "closure", "losses") else [axes]  # pages of several
     axes[0].figure.savefig(out, dpi=dpi)
-    typer.echo(f"{what} drawn in {out}")
+    tell(as_json, {"what": what, "out": out}, f"{what} drawn in {out}")

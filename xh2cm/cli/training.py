@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,41 +10,58 @@ import typer
 
 import xh2cm
 from xh2cm.accessor import H2CMAccessor
+from xh2cm.cli.config import Config, Configured, WriteConfig
+from xh2cm.cli.facts import fit_facts
 from xh2cm.cli.options import (
+    AsJson,
     Data,
     Device,
+    Entry,
+    FoldGroups,
+    FoldScheme,
+    FoldSize,
+    FoldTest,
     Loop,
     Mask,
     Missing,
     Names,
     NoStatic,
     Overwrite,
+    Progress,
     Static,
     Units,
+    a_target,
     about_folds,
     about_job,
     about_output,
     about_training,
-    bar,
     connected,
     defaults,
     described,
+    entry,
     mapping,
     mean_and_std,
     number_or_name,
     refuse_place,
 )
+from xh2cm.cli.output import progress_shown, tell
 from xh2cm.data.files import open_path
-from xh2cm.data.folds import Scheme
 from xh2cm.slurm import Job, fit_script, gather_script, submission
 
 commands = typer.Typer()
 FIT = defaults(H2CMAccessor.fit)
 
 
+def target_and_how(text: str) -> Entry:
+    """Read ``NAME`` or ``NAME=HOW``."""
+    return entry()(text) if "=" in text else Entry(text, None)
+
+
 @commands.command(
+    rich_help_panel="Training",
+    cls=Configured,
     epilog="Example: xh2cm fit basin.nc --out basin_fit --folds 5 --scheme degrees --target runoff --epochs 100. "
-    "After a kill the same command goes on where it was."
+    "After a kill the same command goes on where it was.",
 )
 def fit(
     path: Data,
@@ -54,28 +69,33 @@ def fit(
         Path, about_output(metavar="RUN", help="Folder that the states of the training are kept in, and then the fit.")
     ],
     folds: Annotated[int, about_folds(help="How many folds.")] = FIT["folds"],
-    scheme: Annotated[Scheme | None, about_folds(help="What stays together in a fold.")] = None,
-    size: Annotated[float | None, about_folds(help="Side of a block, in cells (blocks) or degrees.")] = None,
-    groups: Annotated[str | None, about_folds(metavar="SOURCE", help="Labels of the groups.")] = None,
-    test: Annotated[float | None, about_folds(metavar="SHARE", help="Share put aside for a test.")] = None,
+    scheme: FoldScheme = None,
+    size: FoldSize = None,
+    groups: FoldGroups = None,
+    test: FoldTest = None,
     only: Annotated[
         list[int] | None,
         about_folds("--only", "--fold", metavar="FOLD", help="Train this fold only. Repeat for more."),
     ] = None,
     target: Annotated[
-        list[str] | None,
+        list[Entry] | None,
         about_training(
+            parser=target_and_how,
+            autocompletion=a_target,
             metavar="NAME[=HOW]",
             help="What to train on, and how to compare it (GPP=daily); all there are if not given. Repeat for more.",
         ),
     ] = None,
     weights: Annotated[
-        list[str] | None,
-        about_training(metavar="NAME=NUMBER", help="Weight of a target, 1 if not given. Repeat for more."),
+        list[Entry] | None,
+        about_training(
+            parser=entry(float), metavar="NAME=NUMBER", help="Weight of a target, 1 if not given. Repeat for more."
+        ),
     ] = None,
     priors: Annotated[
-        list[str] | None,
+        list[Entry] | None,
         about_training(
+            parser=entry(mean_and_std, alone=["none"]),
             metavar="NAME=MEAN,STD",
             help="What is known of a global constant; as published if not given, --priors none for nothing. Repeat for "
             "more.",
@@ -99,8 +119,9 @@ def fit(
     ] = None,
     water: Annotated[bool, about_training("--water", help="Walk water alone: no carbon, and no CO2 needed.")] = False,
     pin: Annotated[
-        list[str] | None,
+        list[Entry] | None,
         about_training(
+            parser=entry(number_or_name, alone=["global"]),
             metavar="NAME=VALUE",
             help="A parameter, and the number, the map in the data or the one learned constant (global) it is pinned "
             "to; --pin global for all. Repeat for more.",
@@ -135,30 +156,24 @@ def fit(
     missing: Missing = "drop",
     loop: Loop = FIT["loop"],
     device: Device = None,
-    progress: Annotated[
-        bool, about_output(help="Show how far it is: a bar in a terminal, else a line of standard error an epoch.")
-    ] = True,
+    progress: Progress = True,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    write_config: WriteConfig = None,
 ) -> None:
     """Train the model, all folds in one pass, on whichever targets the data hold."""
     from xh2cm.train.run import is_run  # with torch, which the command line does without until here
 
     told = described(names, units, static, no_static, mask, missing)
-    how = [name.partition("=")[1] for name in target or ()]
+    how = [one.value for one in target or ()]
     if any(how) and not all(how):
         raise typer.BadParameter("say for every target how to compare it, or for none", param_hint="--target")
-    targets = mapping("--target", target) if any(how) else target
-    shares = mapping("--weights", weights, float)
+    targets = mapping("--target", target) if any(how) else [one.name for one in target or ()] or None
     if overwrite or not is_run(out):
         refuse_place(out, overwrite, "run.json", [path])
         shutil.rmtree(out, ignore_errors=True)
-    shown = progress and sys.stderr.isatty()
-    if progress and not shown:
-        handler = logging.StreamHandler()
-        handler.addFilter(logging.Filter("xh2cm"))
-        logging.basicConfig(format="%(asctime)s %(message)s", handlers=[handler])
-        logging.getLogger("xh2cm").setLevel(logging.INFO)
-    with bar(shown):
+    with progress_shown(progress) as drawn:
         done = open_path(path).h2cm.fit(
             folds,
             scheme=scheme,
@@ -167,8 +182,8 @@ def fit(
             test=test,
             only=only,
             targets=targets,
-            weights=shares,
-            priors={} if priors == ["none"] else mapping("--priors", priors, mean_and_std),
+            weights=mapping("--weights", weights),
+            priors={} if priors == [Entry("none", None)] else mapping("--priors", priors),
             epochs=epochs,
             patience=patience or None,
             batch_size=batch_size,
@@ -177,7 +192,7 @@ def fit(
             spinup=spinup,
             width=width,
             processes=xh2cm.Processes.water() if water else None,
-            pin="global" if pin == ["global"] else mapping("--pin", pin, number_or_name),
+            pin="global" if pin == [Entry("global", None)] else mapping("--pin", pin),
             normalise=normalise,
             seed=seed,
             memory=memory,
@@ -186,25 +201,28 @@ def fit(
             client=scheduler and connected(scheduler),
             loop=loop,
             device=device,
-            progress=shown,
+            progress=drawn,
             **told,
         )
-    typer.echo(f"{done!r}\nsaved in {out}")
+    tell(as_json, {"out": out, "fit": fit_facts(done)}, f"{done!r}\nsaved in {out}")
 
 
-@commands.command(epilog="Example: xh2cm gather runs/fold-* --out basin_fit")
+@commands.command(rich_help_panel="Training", epilog="Example: xh2cm gather runs/fold-* --out basin_fit")
 def gather(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", exists=True, help="What `xh2cm fit` has left.")],
     out: Annotated[Path, about_output(metavar="FIT", help="Folder the fit is saved in.")],
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Join fits of some folds each into one."""
     refuse_place(out, overwrite, "fit.json", runs)
     done = xh2cm.gather([xh2cm.load_fit(run) for run in runs])
-    typer.echo(f"{done!r}\nsaved in {done.save(out, overwrite=overwrite)}")
+    place = done.save(out, overwrite=overwrite)
+    tell(as_json, {"out": place, "fit": fit_facts(done)}, f"{done!r}\nsaved in {place}")
 
 
 @commands.command(
+    rich_help_panel="Training",
     epilog="Example: xh2cm slurm era5.zarr --out runs --folds 10 --epochs 100 --cpus 4 --time 1-00:00:00 | bash",
     context_settings={"ignore_unknown_options": True},
 )

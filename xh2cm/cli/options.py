@@ -72,6 +72,7 @@ about_folds = partial(typer.Option, rich_help_panel="Folds")
 about_training = partial(typer.Option, rich_help_panel="Training")
 about_job = partial(typer.Option, rich_help_panel="What a task asks Slurm for")
 about_output = partial(typer.Option, rich_help_panel="Output")
+about_running = partial(typer.Option, rich_help_panel="Running")
 
 Data = Annotated[
     Path,
@@ -122,19 +123,16 @@ Missing = Annotated[
 ]
 Loop = Annotated[
     Literal["auto", "plain", "fast"],
-    about_output(help="How to walk through time: compiled where that pays, in PyTorch, or compiled."),
+    about_running(help="How to walk through time: compiled where that pays, in PyTorch, or compiled."),
 ]
 Device = Annotated[
-    str | None, about_output(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; the best there is if not given.")
+    str | None, about_running(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; the best there is if not given.")
 ]
 Overwrite = Annotated[bool, about_output("--overwrite", help="Replace what an earlier run has written.")]
 Progress = Annotated[
-    bool, about_output(help="Show on standard error how far it is: a bar in a terminal, lines elsewhere.")
+    bool, about_running(help="Say on standard error how far it is: a bar in a terminal, lines elsewhere.")
 ]
-AsJson = Annotated[
-    bool,
-    about_output("--json", help="Print one JSON object, also of what is refused; nothing else on standard output."),
-]
+AsJson = Annotated[bool, about_output("--json", help="Print one JSON object, also of what is refused.")]
 FoldSize = Annotated[float | None, about_folds(help="Side of a block, in cells (blocks) or degrees.")]
 FoldGroups = Annotated[str | None, about_folds(metavar="SOURCE", help="Labels of the groups.")]
 FoldTest = Annotated[float | None, about_folds(metavar="SHARE", help="Share put aside for a test.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
 import typer
@@ -38,6 +38,7 @@ from xh2cm.cli.options import (
     mapping,
     mark_of,
     number_or_name,
+    one_of,
     refuse_picture,
     refuse_place,
 )
@@ -47,6 +48,7 @@ from xh2cm.disk import replace
 from xh2cm.results.scores import REASONS
 
 commands = typer.Typer()
+Picture = Literal["map", "skill", "season", "series", "latitudes", "closure", "overview", "losses", "folds"]
 PREDICT, EXPORT = defaults(H2CMAccessor.predict), defaults(H2CMAccessor.to_cmip)
 
 
@@ -75,8 +77,10 @@ def predict(
     member: Annotated[
         str,
         about_output(
-            metavar="mean|all|held-out|FOLD",
-            help="Mean over the folds, every fold, in each cell the fold that did not see it, or one fold.",
+            metavar="MEMBER",
+            autocompletion=one_of(["mean", "all", "held-out"]),
+            help="mean: over the folds; all: every fold; held-out: in each cell the fold that did not see it; or the "
+            "number of one.",
         ),
     ] = PREDICT["member"],
     spinup: Annotated[
@@ -174,8 +178,7 @@ def score(
 ) -> None:
     """Score a prediction against observations, by variable and by day, month, season and year.
 
-    Scores are of all values of all cells as one sample, weighted by area. Whether cells or years were held out is said
-    below; what is only true of others is no skill.
+    They are of all values of all cells as one sample, weighted by area; below stands whether they are held out.
     """
     if out:
         if out.suffix not in (".nc", ".csv"):
@@ -279,8 +282,11 @@ def plot(
     ],
     out: Annotated[Path, about_output(metavar="FILE", help="Picture to write: .png, .pdf, .svg, ...")],
     what: Annotated[
-        Literal["map", "skill", "season", "series", "latitudes", "closure", "overview", "losses", "folds"],
-        about_output(help="What to show; skill is that of the observations given."),
+        Picture,
+        about_output(
+            metavar="PICTURE",
+            help=f"{', '.join(get_args(Picture))}; skill is that of the observations given.",
+        ),
     ] = "overview",
     variable: Annotated[
         str | None, about_output(metavar="NAME", autocompletion=an_output, help="What to show it of.")

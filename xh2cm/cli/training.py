@@ -34,6 +34,7 @@ from xh2cm.cli.options import (
     about_folds,
     about_job,
     about_output,
+    about_running,
     about_training,
     connected,
     defaults,
@@ -134,17 +135,17 @@ def fit(
     seed: Annotated[int, about_training(help="Of first weights and order of samples.")] = FIT["seed"],
     memory: Annotated[
         str | None,
-        about_training(
+        about_running(
             metavar="BYTES",
             help="What the data may take, such as 4GiB; half of what is free if not given. More streams.",
         ),
     ] = None,
     save_every: Annotated[
-        float, about_output(metavar="MINUTES", help="Between two states within an epoch; one is kept after each.")
+        float, about_running(metavar="MINUTES", help="Between two states within an epoch; one is kept after each.")
     ] = FIT["save_every"],
     scheduler: Annotated[
         str | None,
-        about_output(
+        about_running(
             metavar="ADDRESS", help="Of a Dask cluster whose workers take the folds, such as tcp://host:8786."
         ),
     ] = None,

@@ -15,8 +15,7 @@ from xh2cm.variables import FORCING, OUTPUTS, SOURCES, STATIC, TARGETS, Fluxes, 
 PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
-    {"variables", "errors"},
-    {"disk", "methods"},
+    {"disk", "methods", "versions"},
     {"sealed"},
     {"targets"},
     {"physics"},
@@ -42,6 +41,7 @@ LIGHT = [
     "xh2cm.data.tutorial",
     "xh2cm.data.units",
     "xh2cm.targets",
+    "xh2cm.versions",
 ]
 """What is imported without torch."""
 

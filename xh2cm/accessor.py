@@ -14,10 +14,11 @@ from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.forcing import check
 from xh2cm.errors import FitError
 from xh2cm.results.export import write_cmip, write_netcdf
-from xh2cm.results.scores import score
+from xh2cm.results.scores import score, score_table
 from xh2cm.results.spread import coverage, spread
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     from distributed import Client
 
@@ -421,6 +422,10 @@ class H2CMAccessor:
         """Score this prediction against what was observed, at every scale; see `xh2cm.results.scores.score`."""
         return score(self._dataset, observations, groups=groups, targets=targets, names=names, units=units)
 
+    def score_table(self) -> pd.DataFrame:
+        """Give this dataset of scores as a table to be read; see `xh2cm.results.scores.score_table`."""
+        return score_table(self._dataset)
+
     def spread(self) -> xr.Dataset:
         """Mean, standard deviation and range of this prediction's folds; see `xh2cm.results.spread.spread`."""
         return spread(self._dataset)
@@ -517,6 +522,37 @@ class H2CMAccessor:
         from xh2cm.results.plot import Plots
 
         return Plots(self._dataset)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        data: xr.Dataset | None = None,
+        *,
+        fit: Fit | None = None,
+        targets: Sequence[str | Target] | None = None,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+        static: Sequence[str] | None = None,
+        mask: str | xr.DataArray | None = None,
+        missing: Literal["drop", "raise"] = "drop",
+        overwrite: bool = False,
+    ) -> Path:
+        """Write one HTML page of this prediction, the data and the fit; see `xh2cm.results.page.write_page`."""
+        from xh2cm.results.page import write_page
+
+        return write_page(
+            path,
+            fit=fit,
+            prediction=self._dataset,
+            data=data,
+            targets=targets,
+            names=names,
+            units=units,
+            static=static,
+            mask=mask,
+            missing=missing,
+            overwrite=overwrite,
+        )
 
     def to_zarr(
         self,

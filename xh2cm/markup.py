@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
-__all__ = ["STYLE", "Markup", "block", "details", "items", "number", "pairs", "table"]
+__all__ = ["NONE", "STYLE", "Markup", "block", "details", "items", "number", "pairs", "table"]
 
 STYLE = Markup("""
 .xh2cm { line-height: 1.45; }
@@ -15,8 +15,8 @@ STYLE = Markup("""
 .xh2cm table { border-collapse: collapse; border: none; margin: 0.4em 0 1em; font-variant-numeric: tabular-nums; }
 .xh2cm table caption { caption-side: top; text-align: left; font-weight: 600; padding: 0.2em 0; color: inherit; }
 .xh2cm table th, .xh2cm table td { text-align: left; vertical-align: top; padding: 0.15em 1em 0.15em 0;
-  border: none; border-bottom: 1px solid rgba(128, 128, 128, 0.3); background: none; max-width: 36em; overflow-wrap: normal;
-  white-space: normal; font-size: 0.95em; }
+  border: none; border-bottom: 1px solid rgba(128, 128, 128, 0.3); background: none; max-width: 36em;
+  overflow-wrap: normal; white-space: normal; font-size: 0.95em; }
 .xh2cm table thead th { border-bottom: 1px solid rgba(128, 128, 128, 0.8); vertical-align: bottom; }
 .xh2cm table tbody th { font-weight: normal; }
 .xh2cm table .n { text-align: right; }
@@ -30,6 +30,9 @@ STYLE = Markup("""
 .xh2cm ul { margin: 0.3em 0; padding-left: 1.4em; }
 """)
 """How they look, in notebooks that are dark, too: colours are those of what is around."""
+
+NONE = "\N{EN DASH}"
+"""What stands where there is nothing."""
 
 
 def block(inside: object) -> str:
@@ -98,22 +101,22 @@ def table(
 
 def _cell(tag: str, entry: object, right: bool) -> Markup:
     shown = number(entry) if isinstance(entry, float) else f"{entry:,}" if isinstance(entry, int) else entry
-    begun = Markup("<{} class=n>" if right else "<{}>").format(tag)
-    return Markup("{}{}</{}>").format(begun, shown, tag.split()[0])
+    aside = Markup(" class=n") if right else Markup("")
+    return Markup("<{}{}>{}</{}>").format(tag, aside, shown, tag.split()[0])
 
 
 def number(value: float) -> str:
-    """Write a number as a reader wants it: four digits, a proper minus, a dash where there is none.
+    """Write a number as a reader wants it: four digits, a proper minus, `NONE` where there is none.
 
     Examples
     --------
-    >>> from xh2cm.markup import number
-    >>> number(1234.5678), number(-0.0123456), number(float("nan"))
-    ('1,235', '−0.01235', '–')
+    >>> from xh2cm.markup import NONE, number
+    >>> number(1234.5678), number(0.0123456), number(float("nan")) == NONE
+    ('1,235', '0.01235', True)
     """
     if not math.isfinite(value):
-        return "\N{EN DASH}"
-    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"
+        return NONE
+    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value + 0.0:.4g}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 

@@ -457,7 +457,7 @@ def png(draw: Callable[[], Any], *, dpi: float) -> tuple[bytes, str]:
     try:
         axes = np.ravel(np.asarray(draw(), dtype=object))
         buffer = io.BytesIO()
-        axes[0].figure.savefig(buffer, format="png", dpi=dpi)
+        axes[0].figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
         return buffer.getvalue(), ". ".join(map(in_words, axes))
     finally:
         for number in {*plt.get_fignums()} - before:
@@ -466,20 +466,18 @@ def png(draw: Callable[[], Any], *, dpi: float) -> tuple[bytes, str]:
 
 def in_words(ax: Axes) -> str:
     """What axes show: their title, and the range of each line, surface or set of bars."""
-    told = []
+    told, label = [], str(ax.get_ylabel())
     for line in ax.get_lines():
-        label, values = str(line.get_label()), np.ma.masked_invalid(np.asarray(line.get_ydata(), dtype=float))
-        if not label.startswith("_") and values.count():
-            told.append(f"{label} {ranged(values)}")
-    label = str(ax.get_ylabel())
+        heights = masked(np.asarray(line.get_ydata(), dtype=float))
+        if not str(line.get_label()).startswith("_") and heights.count():
+            told.append(f"{line.get_label()} {ranged(heights)}")
     for artist in ax.collections:
-        values, bar = artist.get_array(), getattr(artist, "colorbar", None)
-        if values is not None and bar is not None and np.ma.count(values):
+        colours, bar = artist.get_array(), getattr(artist, "colorbar", None)
+        if colours is not None and bar is not None and np.ma.count(colours):
             label = str(bar.ax.get_xlabel() or bar.ax.get_ylabel())
-            told.append(ranged(np.ma.asarray(values)))
-    heights = [patch.get_height() for patch in ax.patches if hasattr(patch, "get_height")]
-    if heights:
-        told.append(ranged(np.ma.masked_invalid(heights)))
+            told.append(ranged(masked(np.ma.filled(np.ma.asarray(colours, dtype=float), np.nan))))
+    if bars := [patch.get_height() for patch in ax.patches if hasattr(patch, "get_height")]:
+        told.append(ranged(masked(np.array(bars))))
     return f"{ax.get_title()}; {label}: {', '.join(told) or 'nothing'}".replace("\n", " ")
 
 

@@ -294,7 +294,9 @@ def score_table(scores: xr.Dataset) -> pd.DataFrame:
     """
     if not {*HEADLINES.values()} <= {*scores.variables}:
         raise InputError([Finding("scores", "are none", "scores = out.h2cm.score(ds)")])
-    frame = scores.reset_coords("units")[list(HEADLINES.values())].to_dataframe()[list(HEADLINES.values())]
+    kept = scores.reset_coords("units")[list(HEADLINES.values())]
+    order = [*(dim for dim in kept.dims if dim not in ("variable", "scale")), "variable", "scale"]
+    frame = kept.to_dataframe(dim_order=order)[list(HEADLINES.values())]
     frame = frame.set_axis(list(HEADLINES), axis=1)[frame["reason_pooled"].values != NOT_REACHED]
     frame["bias"] = frame["bias"].where(abs(frame["bias"]) > ROUNDING * frame["RMSE"], 0.0)
     for title, name in HEADLINES.items():

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
     {"variables", "errors"},
-    {"disk", "markup"},
+    {"disk", "markup", "methods"},
     {"sealed"},
     {"targets"},
     {"physics"},

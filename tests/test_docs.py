@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import xh2cm
-
 ROOT = Path(__file__).resolve().parents[1]
 RUN = [ROOT / "README.md", *sorted(ROOT.glob("docs/howto/*.md"))]
 """Pages whose code a reader can paste."""
@@ -33,11 +31,6 @@ def test_links_between_pages_lead_somewhere():
 def test_the_accessor_lists_what_is_public_only(twin):
     assert [n for n in dir(twin.h2cm) if n.startswith("_")] == []
     assert {"check", "fit", "folds", "predict", "to_tensors", "to_zarr"} <= set(dir(twin.h2cm))
-
-
-def test_all_public_names_are_there():
-    assert all(getattr(xh2cm, name) is not None for name in xh2cm.__all__)
-    assert set(xh2cm.__all__) <= set(dir(xh2cm))
 
 
 @pytest.mark.parametrize("page", RUN, ids=[str(page.relative_to(ROOT)) for page in RUN])

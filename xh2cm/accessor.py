@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,18 +13,18 @@ import xarray as xr
 from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.forcing import check
 from xh2cm.errors import FitError
+from xh2cm.methods import Method
 from xh2cm.results.export import write_cmip, write_netcdf
 from xh2cm.results.scores import score, score_table
 from xh2cm.results.spread import coverage, spread
+from xh2cm.store import rechunk, write_zarr
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
     from distributed import Client
 
     from xh2cm.data.cells import Cells
     from xh2cm.data.pins import Pin
-    from xh2cm.data.report import Report
     from xh2cm.fit import Fit
     from xh2cm.loop.lanes import Loop
     from xh2cm.model import Net, SpinUp
@@ -46,8 +46,8 @@ class H2CMAccessor:
     Examples
     --------
     >>> import xh2cm
-    >>> ds = xh2cm.tutorial.open_dataset("twin")
-    >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, progress=False)
+    >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
+    >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, loop="plain", progress=False)
     >>> sorted(ds.h2cm.predict(fit).data_vars)
     ['ET', 'GPP', 'NEE', 'TER', 'TWS', 'runoff']
     """
@@ -59,28 +59,7 @@ class H2CMAccessor:
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]
 
-    def check(
-        self,
-        *,
-        names: Mapping[str, str | float] | None = None,
-        units: Mapping[str, str] | None = None,
-        forcing: Sequence[str] | None = None,
-        targets: Sequence[str | Target] | None = None,
-        static: Sequence[str] | None = None,
-        mask: str | xr.DataArray | None = None,
-        missing: Literal["drop", "raise"] = "drop",
-    ) -> Report:
-        """Find, convert and derive what the model needs, and report on it; see `xh2cm.check`."""
-        return check(
-            self._dataset,
-            names=names,
-            units=units,
-            forcing=forcing,
-            targets=targets,
-            static=static,
-            mask=mask,
-            missing=missing,
-        )
+    check = Method(check)
 
     def to_tensors(
         self,
@@ -94,7 +73,32 @@ class H2CMAccessor:
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
     ) -> Cells:
-        """Bring forcing, static features and targets of the usable cells to a device; see `xh2cm.data.cells.Cells`."""
+        """Bring forcing, static features and targets of the usable cells to a device.
+
+        Parameters
+        ----------
+        device : str or torch.device, optional
+            The best there is if not given.
+        names, units, forcing, targets, static, mask, missing
+            See `check`.
+
+        Returns
+        -------
+        Cells
+            See `xh2cm.data.cells.Cells`.
+
+        Raises
+        ------
+        InputError
+            Data that cannot be used, all findings at once.
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> cells = xh2cm.tutorial.open_dataset("twin").h2cm.to_tensors(device="cpu")
+        >>> tuple(cells.forcing.shape)  # cell, day, forcing
+        (48, 1095, 5)
+        """
         from xh2cm.data.cells import to_tensors
 
         report = self.check(
@@ -118,7 +122,32 @@ class H2CMAccessor:
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
     ) -> xr.DataArray:
-        """Label which cells (or years) each fold does not see; see `xh2cm.data.folds.fold_labels`."""
+        """Label which cells (or years) each fold does not see.
+
+        Parameters
+        ----------
+        folds, scheme, size, groups, test, seed
+            See `xh2cm.fold_labels`; ``groups`` may be the name of a variable.
+        names, units, forcing, static, mask, missing
+            See `check`.
+
+        Returns
+        -------
+        DataArray
+            What `fit` and `xh2cm.results.plot.folds` take.
+
+        Raises
+        ------
+        InputError
+            Data or folds that cannot be used, all findings at once.
+
+        Examples
+        --------
+        >>> import numpy as np, xh2cm
+        >>> labels = xh2cm.tutorial.open_dataset("twin").h2cm.folds(3, scheme="cells")
+        >>> np.unique(labels, return_counts=True)[1].tolist()
+        [16, 16, 16]
+        """
         report = self.check(names=names, units=units, forcing=forcing, static=static, mask=mask, missing=missing)
         return fold_labels(
             report.dataset, folds, scheme=scheme, size=size, groups=self._groups(groups), test=test, seed=seed
@@ -224,6 +253,15 @@ class H2CMAccessor:
             Data, folds or arguments that cannot be used, all findings at once.
         FitError, StoreError
             A run in which something else was trained, that another process is at, or that cannot be written.
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
+        >>> how = {"scheme": "cells", "epochs": 1, "width": 8, "loop": "plain", "progress": False}
+        >>> fit = ds.h2cm.fit(folds=2, targets={"GPP": "monthly", "runoff": "monthly"}, weights={"GPP": 2}, **how)
+        >>> list(fit.losses.coords)
+        ['split', 'target', 'epoch', 'fold']
         """
         from xh2cm.data.pins import read_pins, spelled_out
         from xh2cm.fit import fit_dataset, needed_forcing
@@ -390,8 +428,27 @@ class H2CMAccessor:
     ) -> xr.Dataset:
         """Predict with changed forcing, less the prediction without; see `xh2cm.results.response.forcing_response`.
 
-        ``ds.h2cm.response(fit, {"air_temperature": 1.0}, factor={"precipitation": 1.1})`` adds a kelvin and multiplies
-        precipitation; the other arguments are those of `predict`.
+        Parameters
+        ----------
+        fit, variables, member, spinup, device, loop, pin, names, units, static, mask, missing
+            See `predict`.
+        change, factor : mapping of str to number or DataArray, optional
+            What is added to a forcing, and what it is multiplied by, in the units of the model.
+        relative : bool
+            Divide by the absolute mean over time of the prediction without.
+
+        Returns
+        -------
+        Dataset
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
+        >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, loop="plain", progress=False)
+        >>> changed = ds.h2cm.response(fit, {"air_temperature": 1.0}, factor={"precipitation": 1.1})  # a kelvin, 10 %
+        >>> bool(changed["TWS"].mean() > 0)
+        True
         """
         from xh2cm.results.response import forcing_response
 
@@ -410,40 +467,10 @@ class H2CMAccessor:
             loop=loop,
         )
 
-    def score(
-        self,
-        observations: xr.Dataset,
-        *,
-        groups: str | xr.DataArray | None = None,
-        targets: Sequence[str | Target] | None = None,
-        names: Mapping[str, str | float] | None = None,
-        units: Mapping[str, str] | None = None,
-    ) -> xr.Dataset:
-        """Score this prediction against what was observed, at every scale; see `xh2cm.results.scores.score`."""
-        return score(self._dataset, observations, groups=groups, targets=targets, names=names, units=units)
-
-    def score_table(self) -> pd.DataFrame:
-        """Give this dataset of scores as a table to be read; see `xh2cm.results.scores.score_table`."""
-        return score_table(self._dataset)
-
-    def spread(self) -> xr.Dataset:
-        """Mean, standard deviation and range of this prediction's folds; see `xh2cm.results.spread.spread`."""
-        return spread(self._dataset)
-
-    def coverage(
-        self,
-        observations: xr.Dataset,
-        *,
-        levels: Sequence[float] = (0.5, 0.8, 0.9),
-        groups: str | xr.DataArray | None = None,
-        targets: Sequence[str | Target] | None = None,
-        names: Mapping[str, str | float] | None = None,
-        units: Mapping[str, str] | None = None,
-    ) -> xr.Dataset:
-        """Count how often observations lie within the spread of folds; see `xh2cm.results.spread.coverage`."""
-        return coverage(
-            self._dataset, observations, levels=levels, groups=groups, targets=targets, names=names, units=units
-        )
+    score = Method(score)
+    score_table = Method(score_table)
+    spread = Method(spread)
+    coverage = Method(coverage)
 
     def sensitivity(
         self,
@@ -462,7 +489,30 @@ class H2CMAccessor:
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
     ) -> xr.Dataset:
-        """Differentiate an output's mean by each forcing on each day; see `xh2cm.results.response.sensitivity`."""
+        """Differentiate an output's mean by each forcing on each day; see `xh2cm.results.response.sensitivity`.
+
+        Parameters
+        ----------
+        variable : str
+        period : slice, optional
+            Days that the mean is of; the whole record if not given.
+        batch : int
+            Cells at once.
+        fit, member, spinup, device, pin, names, units, static, mask, missing
+            See `predict`.
+
+        Returns
+        -------
+        Dataset
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 30), month=slice(0, 1))
+        >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, loop="plain", progress=False)
+        >>> list(ds.h2cm.sensitivity(fit, "runoff").data_vars)
+        ['net_radiation', 'precipitation', 'air_temperature', 'vpd', 'co2']
+        """
         from xh2cm.results.response import sensitivity
 
         fit, checked, maps = self._ready(fit, pin, names=names, units=units, static=static, mask=mask, missing=missing)
@@ -482,7 +532,27 @@ class H2CMAccessor:
     ) -> xr.Dataset:
         """Compute efficiencies and shares of this prediction; see `xh2cm.results.emergent.emergent_quantities`.
 
-        `forcing` is the dataset that was predicted on, `names` and `units` what `check` must know of it.
+        Parameters
+        ----------
+        forcing : Dataset, optional
+            What was predicted on; `names` and `units` are what `check` must know of it.
+        quantities : sequence of str, optional
+            Whatever can be computed if not given.
+        over : {"record", "year", "month"}
+        names, units
+            See `check`.
+
+        Returns
+        -------
+        Dataset
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
+        >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, loop="plain", progress=False)
+        >>> sorted(ds.h2cm.predict(fit).h2cm.emergent(ds).data_vars)
+        ['PUE', 'WUE', 'evaporation_ratio', 'evaporative_fraction', 'runoff_ratio']
         """
         from xh2cm.results.emergent import emergent_quantities
 
@@ -508,7 +578,32 @@ class H2CMAccessor:
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
     ) -> xr.Dataset:
-        """Compose a flux of this prediction around rains after dry spells; see `xh2cm.results.emergent.rain_pulses`."""
+        """Compose a flux of this prediction around rains after dry spells; see `xh2cm.results.emergent.rain_pulses`.
+
+        Parameters
+        ----------
+        forcing : Dataset
+            What was predicted on.
+        flux : str
+        rain, dry : float
+            A day of at least `rain` after days below `dry`, kg m-2 d-1.
+        dry_days, before, after : int
+            Length of the dry spell, and days shown before and after the rain.
+        names, units
+            See `check`.
+
+        Returns
+        -------
+        Dataset
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 365), month=slice(0, 12))
+        >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, loop="plain", progress=False)
+        >>> ds.h2cm.predict(fit, variables=["TER"]).h2cm.rain_pulses(ds, dry_days=3)["TER_pulse"].sizes["lag"]
+        14
+        """
         from xh2cm.results.emergent import rain_pulses
 
         checked = check(forcing, names=names, units=units, forcing=["precipitation"], targets=[], static=[]).dataset
@@ -518,7 +613,15 @@ class H2CMAccessor:
 
     @property
     def plot(self) -> Plots:
-        """Pictures of this dataset, such as ``out.h2cm.plot.map("ET")``; see `xh2cm.results.plot.Plots`."""
+        """Pictures of this dataset; see `xh2cm.results.plot.Plots`.
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin")
+        >>> ds.h2cm.plot.map("precipitation", when="2001-07-14").get_title()
+        'precipitation, 2001-07-14'
+        """
         from xh2cm.results.plot import Plots
 
         return Plots(self._dataset)
@@ -537,7 +640,41 @@ class H2CMAccessor:
         missing: Literal["drop", "raise"] = "drop",
         overwrite: bool = False,
     ) -> Path:
-        """Write one HTML page of this prediction, the data and the fit; see `xh2cm.results.page.write_page`."""
+        """Write one HTML page of this prediction, the data and the fit, which opens from disk.
+
+        Parameters
+        ----------
+        path : str or path
+            A file that does not exist yet.
+        data : Dataset, optional
+            What was trained or predicted on: for the check, the scores and what the budgets say of the forcing.
+        fit : Fit, optional
+            For folds, training, constants and settings.
+        targets, names, units, static, mask, missing : optional
+            What is what in the data, as for `check`; `targets` as for `score`.
+        overwrite : bool
+            Replace a file.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        InputError
+            What is given is no Dataset or no fit.
+        StoreError
+            A file that exists, or that cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile, xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 59), month=slice(0, 2))
+        >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, loop="plain", progress=False)
+        >>> out = ds.h2cm.predict(fit, variables=["ET"], member="held-out")
+        >>> out.h2cm.report(tempfile.mkdtemp() + "/report.html").name
+        'report.html'
+        """
         from xh2cm.results.page import write_page
 
         return write_page(
@@ -554,55 +691,10 @@ class H2CMAccessor:
             overwrite=overwrite,
         )
 
-    def to_zarr(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
-        chunks: Mapping[Hashable, int] | None = None,
-        shards: Mapping[Hashable, int] | None = None,
-    ) -> Path:
-        """Write the dataset to a Zarr store, or go on with one half-written; see `xh2cm.store.write_zarr`."""
-        from xh2cm.store import write_zarr
-
-        return write_zarr(self._dataset, path, overwrite=overwrite, chunks=chunks, shards=shards)
-
-    def rechunk(
-        self, path: str | os.PathLike[str], *, memory: int | str = "1 GiB", overwrite: bool = False
-    ) -> xr.Dataset:
-        """Write the dataset in chunks of cells with whole records, and open it; see `xh2cm.store.rechunk`."""
-        from xh2cm.store import rechunk
-
-        return rechunk(self._dataset, path, memory=memory, overwrite=overwrite)
-
-    def to_netcdf(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the dataset to a new NetCDF file that keeps to CF; see `xh2cm.results.export.write_netcdf`."""
-        return write_netcdf(self._dataset, path, overwrite=overwrite)
-
-    def to_cmip(
-        self,
-        directory: str | os.PathLike[str],
-        *,
-        variables: Sequence[str] | None = None,
-        frequency: Literal["mon", "day"] = "mon",
-        source_id: str = "xh2cm",
-        experiment_id: str = "offline",
-        member_id: str = "r1i1p1f1",
-        grid_label: str = "gn",
-        attributes: Mapping[str, str] | None = None,
-    ) -> list[Path]:
-        """Write this prediction as CMIP6 names it, a file a variable; see `xh2cm.results.export.write_cmip`."""
-        return write_cmip(
-            self._dataset,
-            directory,
-            variables=variables,
-            frequency=frequency,
-            source_id=source_id,
-            experiment_id=experiment_id,
-            member_id=member_id,
-            grid_label=grid_label,
-            attributes=attributes,
-        )
+    to_zarr = Method(write_zarr)
+    rechunk = Method(rechunk)
+    to_netcdf = Method(write_netcdf)
+    to_cmip = Method(write_cmip)
 
     def _without(self, pinned: Mapping[str, Any], static: Sequence[str] | None) -> xr.Dataset:
         """The dataset without the variables that are pinned maps, which are no static features unless named as such."""

@@ -30,6 +30,13 @@ class Finding(NamedTuple):
         What is wrong, with the value that is wrong.
     remedy : str
         What to do about it, as code where code is possible.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> print(xh2cm.Finding("co2", "has no units", 'units={"co2": "ppm"}'))
+    co2: has no units
+        -> units={"co2": "ppm"}
     """
 
     variable: str
@@ -103,7 +110,17 @@ def number_findings(
 
 
 class H2CMError(Exception):
-    """Base of every error xh2cm raises."""
+    """Base of every error xh2cm raises.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> try:
+    ...     xh2cm.load_fit("nowhere")
+    ... except xh2cm.H2CMError as error:
+    ...     print(type(error).__name__)
+    FitError
+    """
 
 
 class InputError(H2CMError, ValueError):
@@ -112,6 +129,16 @@ class InputError(H2CMError, ValueError):
     Parameters
     ----------
     findings : iterable of Finding
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> ds = xh2cm.tutorial.open_dataset("twin").drop_vars(["co2", "vpd"])
+    >>> try:
+    ...     ds.h2cm.check()
+    ... except xh2cm.InputError as error:
+    ...     print([finding.variable for finding in error.findings])
+    ['vpd', 'co2']
     """
 
     def __init__(self, findings: Iterable[Finding]) -> None:
@@ -125,12 +152,41 @@ class InputError(H2CMError, ValueError):
 
 
 class FitError(H2CMError):
-    """A fit that cannot be read, or that does not belong to the data or processes given."""
+    """A fit that cannot be read, or that does not belong to the data or processes given.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> try:
+    ...     xh2cm.tutorial.open_dataset("twin").h2cm.predict()
+    ... except xh2cm.FitError as error:
+    ...     print(str(error).split(":")[0])
+    no fit yet
+    """
 
 
 class StoreError(H2CMError, OSError):
-    """An output store that cannot be written, or must not be overwritten."""
+    """An output store that cannot be written, or must not be overwritten.
+
+    Examples
+    --------
+    >>> import tempfile, xh2cm
+    >>> try:
+    ...     xh2cm.tutorial.open_dataset("twin").h2cm.to_netcdf(tempfile.mkdtemp())
+    ... except xh2cm.StoreError as error:
+    ...     print(str(error).partition("exists: ")[2])
+    give another path, or overwrite=True to replace an earlier NetCDF file
+    """
 
 
 class H2CMWarning(UserWarning):
-    """Something was counted, dropped or assumed, and the user should know."""
+    """Something was counted, dropped or assumed, and the user should know.
+
+    Examples
+    --------
+    Make all of them errors, where nobody reads warnings:
+
+    >>> import warnings, xh2cm
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", xh2cm.H2CMWarning)
+    """

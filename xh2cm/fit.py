@@ -211,6 +211,14 @@ class Fit:
         -----
         An earlier fit stays until the new one is whole and on the disk. A list of SHA-256 checksums, which
         ``sha256sum -c SHA256SUMS`` reads as well, covers every byte of every file.
+
+        Examples
+        --------
+        >>> import tempfile, xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
+        >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, loop="plain", progress=False)
+        >>> sorted(path.name for path in fit.save(tempfile.mkdtemp() + "/fit").iterdir())
+        ['SHA256SUMS', 'fit.json', 'folds.nc', 'losses.nc', 'weights.safetensors']
         """
         target = Path(path)
         if faults := unfit(self):

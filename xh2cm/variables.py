@@ -185,7 +185,7 @@ class Parameter:
             raise InputError(findings)
 
     def holds(self, values: Any) -> Any:
-        """Tell which numbers lie within the bounds or on them, where nothing that is learned ever comes."""
+        """Tell which `values` lie within the bounds or on them, where nothing that is learned ever comes."""
         return (self.lower <= values) & (values <= self.upper) & (values < math.inf)
 
     @property

@@ -21,7 +21,7 @@ from xh2cm.data.twin import observe, truth, twin
 from xh2cm.errors import Finding, InputError, StoreError
 from xh2cm.variables import FORCING, STATIC, TARGETS
 
-__all__ = ["fetch_wheel", "list_datasets", "open_dataset"]
+__all__ = ["list_datasets", "open_dataset"]
 
 WHEEL = "pywatershed-2.0.4-py3-none-any.whl"
 SHA256 = "4ae481b7a5cb68eec4451ebd323d8584b637ac949911549787ba739134efa8bc"

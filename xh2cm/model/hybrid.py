@@ -82,6 +82,14 @@ class SpinUp:
     ------
     InputError
         If there is nothing to walk.
+
+    Examples
+    --------
+    Walk the first year up to ten times, until no storage of any cell changes by more than a millimetre:
+
+    >>> import xh2cm
+    >>> xh2cm.SpinUp(365, passes=10, drift=1.0)
+    SpinUp(days=365, passes=10, drift=1.0)
     """
 
     days: int | None = None
@@ -312,7 +320,7 @@ class HybridModel:
     # -- weights ----------------------------------------------------------------------------------------------------
 
     def initial(self, generator: Generator) -> Tensor:
-        """Fresh weights of one fold, (weight,), drawn as PyTorch draws them."""
+        """Fresh weights of one fold, (weight,), drawn from `generator` as PyTorch draws them."""
         return torch.cat(
             [
                 w.start + w.bound * (2 * torch.rand(math.prod(w.shape), generator=generator) - 1)
@@ -427,18 +435,21 @@ class HybridModel:
         }
 
     def daily_output(self, name: str) -> bool:
-        """Whether an output has a value each day; pinned fAPAR has, as part of the state."""
+        """Whether the output `name` has a value each day; pinned fAPAR has, as part of the state."""
         return name in OUTPUTS or name not in self.constants
 
     def sight(self, fixed: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:
-        """What networks may see of the state, scaled, by name in `STATE_INPUTS`."""
+        """What networks may see of `state`, scaled, by name in `STATE_INPUTS`; `fixed`: the land's constants."""
         found = state._asdict() | {"relative_soil_moisture": state.soil_moisture / fixed["soil_capacity"]}
         return {n: found[n] / scale if scale != 1 else found[n] for n, scale in STATE_INPUTS.items()}
 
     def land(
         self, fixed: Mapping[str, Tensor], state: State, forcing: Sequence[Tensor], raw: Mapping[str, Tensor]
     ) -> tuple[State, Fluxes, dict[str, Tensor]]:
-        """What the land makes of the networks' raw numbers on a day: state after it, fluxes, and all to record."""
+        """What the land, of constants `fixed`, makes of `state`, `forcing` and the networks' `raw` numbers on a day.
+
+        The state after it, the fluxes, and all to record.
+        """
         today: dict[str, Any] = dict.fromkeys(FORCING) | dict(zip(self.forcing, forcing, strict=True))
         parameters = dict(fixed) | {n: self.bounded(n, x) for n, x in raw.items()}
         after, fluxes = step(self.processes, state, Forcing(**today), parameters)
@@ -536,7 +547,7 @@ class HybridModel:
         return {name: found[name] for name in self.constants}, embedding
 
     def bounded(self, name: str, raw: Tensor) -> Tensor:
-        """Squeeze raw numbers into the bounds of a parameter."""
+        """Squeeze `raw` numbers into the bounds of the parameter `name`."""
         p = self.parameters[name]
         if name in self.pinned:
             raw = raw * p.start if p.start else raw

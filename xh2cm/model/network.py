@@ -85,6 +85,13 @@ class Net:
         Parameters it gives. One row may give ``"*"``: every daily parameter that no row names.
     width : int, optional
         Hidden units; the kind's own width if not given.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> row = xh2cm.Net("snow", "mlp", ("air_temperature", "static"), ("snow_melt_rate",), width=32)
+    >>> row.forcing
+    ['air_temperature']
     """
 
     name: str
@@ -104,7 +111,7 @@ class Net:
         return [name for name in self.inputs if name in STATE_INPUTS]
 
     def columns(self, which: str) -> list[int]:
-        """Columns of the first weight matrix that belong to ``"forcing"``, ``"state"`` or ``"static"``."""
+        """Columns of the first weight matrix that are `which` of ``"forcing"``, ``"state"`` and ``"static"``."""
         found: dict[str, list[int]] = {"forcing": [], "state": [], "static": []}
         at = 0
         for name in self.inputs:

@@ -14,6 +14,7 @@ from xh2cm.data.match import closest, find_variables
 from xh2cm.data.reading import Input, grid_area, read_area
 from xh2cm.data.times import datetime_dimensions, label, month_numbers
 from xh2cm.errors import Finding, InputError
+from xh2cm.methods import Method
 from xh2cm.results.paint import (
     BAND,
     BELOW,
@@ -49,55 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Plots", "closure", "folds", "latitudes", "losses", "overview", "season", "series", "skill", "values"]
 
 MONTHS = "JFMAMJJASOND"
-
-
-class Plots:
-    """``out.h2cm.plot``: pictures of this dataset; each takes ``ax=`` and returns matplotlib axes.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        A prediction, or, for `values`, data; for `skill` scores.
-
-    Examples
-    --------
-    >>> import xh2cm
-    >>> ds = xh2cm.tutorial.open_dataset("twin")
-    >>> ax = ds.h2cm.plot.map("air_temperature")
-    >>> ax.get_xlabel()
-    'longitude (°E)'
-    """
-
-    def __init__(self, dataset: xr.Dataset) -> None:
-        self._dataset = dataset
-
-    def map(self, variable: str, **options: Any) -> Axes:
-        """Map a variable or learned parameter; see `xh2cm.results.plot.values`."""
-        return values(self._dataset, variable, **options)
-
-    def skill(self, variable: str, **options: Any) -> Axes:
-        """Map a score, of a dataset of scores; see `xh2cm.results.plot.skill`."""
-        return skill(self._dataset, variable, **options)
-
-    def season(self, variable: str, observations: xr.Dataset | None = None, **options: Any) -> Axes:
-        """Draw the mean seasonal cycle; see `xh2cm.results.plot.season`."""
-        return season(self._dataset, variable, observations, **options)
-
-    def series(self, variable: str, observations: xr.Dataset | None = None, **options: Any) -> Axes:
-        """Draw the course over time; see `xh2cm.results.plot.series`."""
-        return series(self._dataset, variable, observations, **options)
-
-    def latitudes(self, variable: str, **options: Any) -> Axes:
-        """Show latitudes over time; see `xh2cm.results.plot.latitudes`."""
-        return latitudes(self._dataset, variable, **options)
-
-    def closure(self, **options: Any) -> np.ndarray:
-        """Show what the budgets leave; see `xh2cm.results.plot.closure`."""
-        return closure(self._dataset, **options)
-
-    def overview(self, observations: xr.Dataset | None = None, **options: Any) -> np.ndarray:
-        """Draw one page; see `xh2cm.results.plot.overview`."""
-        return overview(self._dataset, observations, **options)
 
 
 # -- maps ------------------------------------------------------------------------------------------------------------
@@ -774,3 +726,32 @@ def dates(numbers: np.ndarray, daily: bool) -> np.ndarray:
 def every_day(time: xr.DataArray) -> np.ndarray:
     """Days as dates of the usual calendar, whatever their own."""
     return dates(month_numbers(time) * 32 + time.dt.day.values, True)
+
+
+class Plots:
+    """``out.h2cm.plot``: pictures of this dataset; each takes ``ax=`` and returns matplotlib axes.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A prediction, or, for `values`, data; for `skill` scores.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> ds = xh2cm.tutorial.open_dataset("twin")
+    >>> ax = ds.h2cm.plot.map("air_temperature")
+    >>> ax.get_xlabel()
+    'longitude (°E)'
+    """
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self._dataset = dataset
+
+    map = Method(values)
+    skill = Method(skill)
+    season = Method(season)
+    series = Method(series)
+    latitudes = Method(latitudes)
+    closure = Method(closure)
+    overview = Method(overview)

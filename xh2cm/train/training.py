@@ -140,8 +140,8 @@ def tell(course: Course, speed: float, aloud: bool) -> None:
     found = course.history[-1]
     each = ", ".join(f"{name} {nanmean(x[0]):.4g}/{nanmean(x[1]):.4g}" for name, x in found.items())
     line = (
-        f"epoch {course.epoch}: {each} (training/validation); {int(course.alive.sum())} folds, {speed:.3g} cell-days/s, "
-        f"{psutil.Process().memory_info().rss / 2**20:.0f} MiB in memory"
+        f"epoch {course.epoch}: {each} (training/validation); {int(course.alive.sum())} folds, "
+        f"{speed:.3g} cell-days/s, {psutil.Process().memory_info().rss / 2**20:.0f} MiB in memory"
     )
     log.info("%s", line)
     if aloud and not log.isEnabledFor(logging.INFO):

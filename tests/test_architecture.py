@@ -15,7 +15,8 @@ from xh2cm.variables import FORCING, OUTPUTS, SOURCES, STATIC, TARGETS, Fluxes, 
 PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
-    {"disk", "methods", "versions"},
+    {"variables", "errors", "versions"},
+    {"disk", "markup", "methods"},
     {"sealed"},
     {"targets"},
     {"physics"},

@@ -719,3 +719,53 @@ def test_without_typer_the_extra_is_named():
 
 def test_version():
     assert run("--version").stdout == f"xh2cm {xh2cm.__version__}\n"
+
+
+# -- a page --------------------------------------------------------------------------------------------------------
+
+
+def test_report_predicts_from_the_data_of_the_run(store, fitted, tmp_path):
+    noted = json.loads((fitted / "data.json").read_text())
+    assert noted == {
+        "path": str(store.resolve()), "names": None, "units": None, "static": None, "mask": None, "missing": "drop"
+    }  # fmt: skip
+    done = run("report", fitted, "--out", tmp_path / "page.html", "--no-progress")
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"fit {xh2cm.load_fit(fitted).fingerprint}, member held-out" in text
+    assert "8 of 8 cells usable" in text
+    assert "Scores by variable and scale" in text
+    assert "need a prediction" not in text
+    assert "need the data" not in text
+
+
+def test_report_of_what_is_given(store, fitted, tmp_path, refusal):
+    page = tmp_path / "page.html"
+    predicted = tmp_path / "out.zarr"
+    assert (
+        run("predict", store, "--fit", fitted, "--out", predicted, "--variable", "ET", "--no-progress").exit_code == 0
+    )
+    given = ("--data", store, "--prediction", predicted, "--names", "precipitation=precipitation", "--no-progress")
+    assert run("report", fitted / "fit", "--out", page, *given).exit_code == 0
+    assert "member mean" in page.read_text(encoding="utf-8")
+    status, told = refusal("report", fitted / "fit", "--out", page)
+    assert status == 2
+    assert f"{page} exists: give another path, or --overwrite" in told
+    assert run("report", fitted / "fit", "--out", page, "--overwrite").exit_code == 0
+    assert "Scores need a prediction" in page.read_text(encoding="utf-8")
+
+
+def test_report_of_a_run_whose_data_have_gone(fitted, tmp_path, refusal):
+    moved = tmp_path / "moved"
+    shutil.copytree(fitted, moved)
+    noted = json.loads((moved / "data.json").read_text())
+    (moved / "data.json").write_text(json.dumps({**noted, "path": "/nowhere/forcing.zarr"}))
+    done = run("report", moved, "--out", tmp_path / "page.html")
+    assert done.exit_code == 0
+    assert "/nowhere/forcing.zarr, which" in done.stderr
+    assert "is not there: give --data" in done.stderr
+    (moved / "data.json").write_text("{}")
+    status, told = refusal("report", moved, "--out", tmp_path / "other.html")
+    assert status == 1
+    assert "data.json cannot be read" in told

@@ -277,7 +277,7 @@ def test_a_saved_fit_comes_back_whole(small_fit, tmp_path, short):
         short.h2cm.predict(back, member="held-out"), short.h2cm.predict(small_fit, member="held-out")
     )
     assert "2 folds" in repr(back)
-    assert "<pre>" in back._repr_html_()
+    assert f"<code>{back.fingerprint}</code>" in back._repr_html_()
 
 
 def test_a_fit_is_not_overwritten_unasked(small_fit, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -102,6 +103,21 @@ open_path({str(store)!r}).h2cm.fit(run={str(tmp_path / "run")!r}, **{HOW!r})
     assert process.returncode == -signal.SIGKILL
     opened = open_path(store)
     assert opened.h2cm.fit(run=tmp_path / "run", **HOW).fingerprint == opened.h2cm.fit(**HOW).fingerprint
+
+
+def test_a_job_has_a_line_an_epoch_in_its_log_and_a_terminal_a_bar(land, capsys, caplog, monkeypatch):
+    caplog.set_level(logging.WARNING, "xh2cm")  # whatever another test has set
+    land.h2cm.fit(**HOW | {"progress": True})
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[2:4] for line in lines] == [["epoch", f"{k}:"] for k in (1, 2, 3)]
+    assert "\r" not in "".join(lines)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    land.h2cm.fit(**HOW | {"progress": True})
+    said = capsys.readouterr().err
+    assert "training: 100%" in said
+    assert "cell-days/s" not in said
+    land.h2cm.fit(**HOW)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
@@ -14,7 +15,7 @@ from xh2cm.data.forcing import check
 from xh2cm.errors import FitError
 from xh2cm.methods import Method
 from xh2cm.results.export import write_cmip, write_netcdf
-from xh2cm.results.scores import score
+from xh2cm.results.scores import score, score_table
 from xh2cm.results.spread import coverage, spread
 from xh2cm.store import rechunk, write_zarr
 
@@ -467,6 +468,7 @@ class H2CMAccessor:
         )
 
     score = Method(score)
+    score_table = Method(score_table)
     spread = Method(spread)
     coverage = Method(coverage)
 
@@ -623,6 +625,71 @@ class H2CMAccessor:
         from xh2cm.results.plot import Plots
 
         return Plots(self._dataset)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        data: xr.Dataset | None = None,
+        *,
+        fit: Fit | None = None,
+        targets: Sequence[str | Target] | None = None,
+        names: Mapping[str, str | float] | None = None,
+        units: Mapping[str, str] | None = None,
+        static: Sequence[str] | None = None,
+        mask: str | xr.DataArray | None = None,
+        missing: Literal["drop", "raise"] = "drop",
+        overwrite: bool = False,
+    ) -> Path:
+        """Write one HTML page of this prediction, the data and the fit, which opens from disk.
+
+        Parameters
+        ----------
+        path : str or path
+            A file that does not exist yet.
+        data : Dataset, optional
+            What was trained or predicted on: for the check, the scores and what the budgets say of the forcing.
+        fit : Fit, optional
+            For folds, training, constants and settings.
+        targets, names, units, static, mask, missing : optional
+            What is what in the data, as for `check`; `targets` as for `score`.
+        overwrite : bool
+            Replace a file.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        InputError
+            What is given is no Dataset or no fit.
+        StoreError
+            A file that exists, or that cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile, xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 59), month=slice(0, 2))
+        >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, loop="plain", progress=False)
+        >>> out = ds.h2cm.predict(fit, variables=["ET"], member="held-out")
+        >>> out.h2cm.report(tempfile.mkdtemp() + "/report.html").name
+        'report.html'
+        """
+        from xh2cm.results.page import write_page
+
+        return write_page(
+            path,
+            fit=fit,
+            prediction=self._dataset,
+            data=data,
+            targets=targets,
+            names=names,
+            units=units,
+            static=static,
+            mask=mask,
+            missing=missing,
+            overwrite=overwrite,
+        )
 
     to_zarr = Method(write_zarr)
     rechunk = Method(rechunk)

@@ -32,13 +32,14 @@ from xh2cm.data.pins import Pins
 from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, H2CMWarning, InputError, StoreError, mapping_findings
 from xh2cm.loop.lanes import Loop
+from xh2cm.markup import Markup, block, number, pairs, table
 from xh2cm.model import KINDS, HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.hybrid import is_number
 from xh2cm.model.loss import COMPARISONS
 from xh2cm.physics import Processes
 from xh2cm.sealed import SUMS, aside, intact, read_file, read_sums, replaced, seal
 from xh2cm.targets import PRIORS, TARGET_TABLE, Comparison, Prior, Target
-from xh2cm.train import Normalisation, Portions, Training, normalisation, opened, remembered, train
+from xh2cm.train import SPLITS, Normalisation, Portions, Training, normalisation, opened, remembered, train
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
 if TYPE_CHECKING:
@@ -133,10 +134,7 @@ class Fit:
             lines.append(f"  targets      {', '.join(t for t in loss['target'].values.tolist() if t not in others)}")
             for split in ("training", "validation"):
                 if split == "training" or bool(finite.any()):
-                    value = total.sel(split=split)
-                    value = value.isel(
-                        epoch=value.notnull().cumsum("epoch").argmax("epoch")
-                    )  # of each fold's last epoch
+                    value = last(total.sel(split=split))
                     lines.append(
                         f"  {split:<12} {value.mean().item():.4g} ({value.min().item():.4g}-{value.max().item():.4g})"
                     )
@@ -145,9 +143,18 @@ class Fit:
         )
 
     def _repr_html_(self) -> str:
-        import html
+        return block(self)
 
-        return f"<pre>{html.escape(repr(self))}</pre>"
+    def __html__(self) -> Markup:
+        size = {
+            "folds": f"{len(self.folds)}: {', '.join(map(str, self.folds))}",
+            "weights": f"{self.weights.shape[1]:,} a fold",
+            "static features": ", ".join(self.features) or "none",
+            "pinned": ", ".join(f"{name} = {to}" for name, to in self.model.pinned.items()) or "nothing",
+        }
+        told = {key: value for key, value in self.provenance.items() if isinstance(value, str)}
+        title = Markup("<p><b>xh2cm fit</b> <code>{}</code></p>").format(self.fingerprint)
+        return title + pairs(size | told) + loss_table(self.losses)
 
     def constants(self) -> xr.Dataset:
         """The learned global constants, and parameters that were pinned to one.
@@ -244,6 +251,38 @@ class Fit:
         }
         (folder / ABOUT).write_text(json.dumps(about, indent=1, default=np.generic.item))  # NumPy's numbers as Python's
         seal(folder)
+
+
+def last(loss: xr.DataArray) -> xr.DataArray:
+    """The loss of each fold's last epoch."""
+    return loss.isel(epoch=loss.notnull().cumsum("epoch").argmax("epoch"))
+
+
+def loss_table(losses: xr.Dataset) -> Markup:
+    """Write the losses that a training ended with, target by target; nothing where there was none.
+
+    Parameters
+    ----------
+    losses : Dataset
+        Of a `Fit`.
+
+    Returns
+    -------
+    Markup
+    """
+    if not losses.sizes["epoch"]:
+        return Markup("")
+    ended = last(losses["loss"])
+    rows: list[list[object]] = []
+    for target in losses["target"].values.tolist():
+        row: list[object] = [target]
+        for split in SPLITS:
+            one = ended.sel(split=split, target=target)
+            row += [float(one.mean()), f"{number(float(one.min()))} to {number(float(one.max()))}"]
+        rows.append(row)
+    head = ["target", *(title for split in SPLITS for title in (split, f"{split}, range of the folds"))]
+    caption = f"Loss (1) in each fold's last epoch, at most {losses.sizes['epoch']}; mean of the folds"
+    return table(caption, head, rows, numbers=head[1:])
 
 
 def on_file(array: xr.DataArray) -> xr.DataArray:

@@ -23,7 +23,7 @@ install() {
     [ "$(id -u)" = 0 ] || impossible "Slurm is not installed, and only root can: apt-get install slurm-wlm munge"
     type apt-get > /dev/null 2>&1 || impossible "Slurm is not installed, and there is no apt-get to install it with"
     export DEBIAN_FRONTEND=noninteractive
-    apt="apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2"
+    apt="flock /var/lock/xh2cm-apt apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2" # one test at a time
     $apt update || impossible "Slurm is not installed, and the packages of this system cannot be listed"
     $apt install --no-install-recommends slurm-wlm munge ||
         impossible "Slurm is not installed, and slurm-wlm and munge cannot be"

@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"the command line needs {error.name}, which is not installed: pip install 'xh2cm[cli]'") from None
 
-from xh2cm.cli import data, demo, info, results, training
+from xh2cm.cli import data, demo, info, report, results, training
 from xh2cm.cli.output import Commands
 
 __all__ = ["app", "main"]
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     epilog="Exit status: 0 done, 1 the input, fit or store cannot be used, 2 the command line cannot.",
 )
-for group in (demo, info, data, training, results):
+for group in (demo, info, data, training, results, report):
     app.add_typer(group.commands)
 
 

@@ -46,6 +46,7 @@ from xh2cm.cli.options import (
     refuse_place,
 )
 from xh2cm.cli.output import progress_shown, tell
+from xh2cm.cli.report import note
 from xh2cm.data.files import open_path
 from xh2cm.slurm import Job, fit_script, gather_script, submission
 
@@ -205,6 +206,7 @@ def fit(
             progress=drawn,
             **told,
         )
+    note(out, path, told)
     tell(as_json, {"out": out, "fit": fit_facts(done)}, f"{done!r}\nsaved in {out}")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import xarray as xr
+
+from xh2cm.markup import Markup, block, details, items, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,9 @@ __all__ = ["Report", "Role", "Row"]
 Role = Literal["forcing", "source", "target", "static"]
 
 _WIDTH = 110
+
+_FEW = 12
+"""So many static features are shown at once."""
 
 
 class Row(NamedTuple):
@@ -115,19 +119,17 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        return block(self)
+
+    def __html__(self) -> Markup:
         head, *body = self._shown()
-        cell = "<td style='text-align:left'>{}</td>".format
-        rows = "".join(f"<tr>{''.join(cell(html.escape(entry)) for entry in row)}</tr>" for row in body if row)
-        titles = "".join(f"<th style='text-align:left'>{html.escape(entry)}</th>" for entry in head)
-        paragraphs = "".join(
-            f"<p><b>{html.escape(title)}</b></p><ul>{''.join(f'<li>{html.escape(text)}</li>' for text in texts)}</ul>"
+        names, features = [row for row in body if row], len(self.dataset["feature"])
+        told = [
+            details(title, items(texts), shown=not title.startswith("Static") or features <= _FEW)
             for title, texts in self._paragraphs()
-        )
-        return (
-            f"<div class='xh2cm-report'><p><b>xh2cm check: {html.escape(self._headline())}</b><br>"
-            f"{html.escape(self.period)}; {html.escape(_extent(self.dataset))}</p>"
-            f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>{paragraphs}</div>"
-        )
+        ]
+        caption = f"xh2cm check: {self._headline()}. {self.period}; {_extent(self.dataset)}."
+        return table(caption, head, names, numbers=("range", "missing"), groups=True) + Markup("").join(told)
 
     def _headline(self) -> str:
         return f"{self.usable:,} of {self.cells:,} {'cell' if self.cells == 1 else 'cells'} usable"

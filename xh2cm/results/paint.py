@@ -5,12 +5,14 @@ Coastlines are drawn where cartopy has them on its disk already; nothing is ever
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
+import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,6 +30,7 @@ try:
     from matplotlib.collections import LineCollection
     from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.ticker import MaxNLocator
 except ModuleNotFoundError as error:
     raise InputError([Finding("pictures", f"need {error.name}", "pip install 'xh2cm[plot]'")]) from None
 
@@ -53,6 +56,8 @@ __all__ = [
     "on_days",
     "on_land",
     "places",
+    "plain_style",
+    "png",
     "several",
     "titled",
     "with_bar",
@@ -88,6 +93,8 @@ BAND = 0.3
 
 WIDTH = 32
 """Letters of a line beside an axis."""
+
+TALL = 1.2
 
 MOST_NAMES = 40
 """Bars that can have their names below them."""
@@ -236,7 +243,7 @@ def on_land(
             mesh = ax.scatter(
                 east,
                 north,
-                c=masked(array.values),
+                c=array.values.astype(float),
                 s=size,
                 plotnonfinite=True,
                 edgecolors="0.3",
@@ -262,8 +269,15 @@ def on_land(
             ax.set_aspect(1 / np.cos(np.deg2rad(middle)) if height < 60 else 1, adjustable="box")
         with_coastlines(ax, bool(projected))
     titled(ax, title)
-    with_bar(mesh, ax, seen, "horizontal")
+    with_bar(mesh, ax, seen, "vertical" if is_tall(ax) else "horizontal")
     return ax
+
+
+def is_tall(ax: Axes) -> bool:
+    """Whether a map is clearly higher than wide: a bar below it would leave it little room."""
+    aspect = ax.get_aspect()
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    return not isinstance(aspect, str) and abs(high - low) * aspect > TALL * abs(right - left)
 
 
 def bars(array: xr.DataArray, seen: Look, title: str, ax: Axes | None) -> Axes:
@@ -294,6 +308,9 @@ def with_bar(mesh: Any, ax: Axes, seen: Look, orientation: Literal["horizontal",
     if seen.ticks:
         bar.set_ticks(seen.ticks[0], labels=seen.ticks[1])
         bar.ax.minorticks_off()
+    else:
+        bar.locator = MaxNLocator(5)
+        bar.update_ticks()
 
 
 def with_coastlines(ax: Axes, projected: bool) -> None:
@@ -411,3 +428,59 @@ def several(
         problem = f"{axes.size} given where {count} are needed"
         raise InputError([Finding("ax", problem, f"figure, ax = plt.subplots({count})")])
     return axes
+
+
+# -- pictures for pages ----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def plain_style() -> Iterator[None]:
+    """Draw as on white paper, whatever style the user has chosen for the screen."""
+    with mpl.style.context("default"):
+        yield
+
+
+def png(draw: Callable[[], Any], *, dpi: float) -> tuple[bytes, str]:
+    """Draw a figure as PNG, and put what it shows into words; it is closed afterwards.
+
+    Parameters
+    ----------
+    draw : callable
+        Gives axes, or several.
+    dpi : float
+
+    Returns
+    -------
+    bytes, str
+    """
+    before = {*plt.get_fignums()}
+    try:
+        axes = np.ravel(np.asarray(draw(), dtype=object))
+        buffer = io.BytesIO()
+        axes[0].figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
+        return buffer.getvalue(), ". ".join(map(in_words, axes))
+    finally:
+        for number in {*plt.get_fignums()} - before:
+            plt.close(number)
+
+
+def in_words(ax: Axes) -> str:
+    """What axes show: their title, and the range of each line, surface or set of bars."""
+    told, label = [], str(ax.get_ylabel())
+    for line in ax.get_lines():
+        heights = masked(np.asarray(line.get_ydata(), dtype=float))
+        if not str(line.get_label()).startswith("_") and heights.count():
+            told.append(f"{line.get_label()} {ranged(heights)}")
+    for artist in ax.collections:
+        colours, bar = artist.get_array(), getattr(artist, "colorbar", None)
+        if colours is not None and bar is not None and np.ma.count(colours):
+            label = str(bar.ax.get_xlabel() or bar.ax.get_ylabel())
+            told.append(ranged(masked(np.ma.filled(np.ma.asarray(colours, dtype=float), np.nan))))
+    if bars := [patch.get_height() for patch in ax.patches if hasattr(patch, "get_height")]:
+        told.append(ranged(masked(np.array(bars))))
+    return f"{ax.get_title()}; {label}: {', '.join(told) or 'nothing'}".replace("\n", " ")
+
+
+def ranged(values: np.ma.MaskedArray) -> str:
+    """Lowest and highest."""
+    return f"{float(values.min()):.3g} to {float(values.max()):.3g}"

@@ -700,15 +700,20 @@ def member_of(prediction: xr.Dataset) -> str:
 def area_of(dataset: xr.Dataset, array: xr.DataArray) -> xr.DataArray:
     """Area of the cells, or ones."""
     land = tuple(dim for dim in array.dims if dim not in ("time", "fold"))
+    area = known_area(dataset, array)
+    return xr.DataArray(np.ones([array.sizes[dim] for dim in land]), dims=land) if area is None else area
+
+
+def known_area(dataset: xr.Dataset, array: xr.DataArray) -> xr.DataArray | None:
+    """Area of the cells, m2, where it is known."""
+    land = tuple(dim for dim in array.dims if dim not in ("time", "fold"))
     source = Input(dataset, find_variables(dataset, {}, {}, []), {}, land)
     findings: list[Finding] = []
     area = read_area(source, findings)
     if findings:
         raise InputError(findings)
     area = grid_area(source) if area is None else area
-    if area is None:
-        return xr.DataArray(np.ones(source.shape), dims=land)
-    return area.fillna(0.0).drop_vars(list(area.coords)).compute()
+    return None if area is None else area.fillna(0.0).drop_vars(list(area.coords)).compute()
 
 
 def dates(numbers: np.ndarray, daily: bool) -> np.ndarray:

@@ -8,15 +8,19 @@ Nash and Sutcliffe (1970), doi:10.1016/0022-1694(70)90255-6; Gupta et al. (2009)
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from xh2cm.errors import Finding, InputError
 from xh2cm.results.pairs import ROUNDING, SCALES, Pairs, Scale, Together, at_scale, pair_up, split, together
 from xh2cm.targets import Target
 
-__all__ = ["METRICS", "REASONS", "attributes", "by_whom", "held_out", "metrics", "score"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["METRICS", "REASONS", "attributes", "by_whom", "held_out", "metrics", "score", "score_table"]
 
 METRICS: Mapping[str, str] = {
     "NSE": "Nash-Sutcliffe efficiency",
@@ -69,6 +73,25 @@ REFERENCES = (
     "Nash and Sutcliffe (1970), doi:10.1016/0022-1694(70)90255-6; "
     "Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003"
 )
+
+
+WHY_NOT = "absent because"
+
+HEADLINES: Mapping[str, str] = {
+    "NSE, median": "NSE_median",
+    "KGE, median": "KGE_median",
+    "NSE, pooled": "NSE_pooled",
+    "KGE, pooled": "KGE_pooled",
+    "r": "r_pooled",
+    "RMSE": "RMSE_pooled",
+    "bias": "bias_pooled",
+    "units": "units",
+    "cells": "cells",
+    "observations": "count_pooled",
+    "missing": "missing_pooled",
+    WHY_NOT: "reason_pooled",
+}
+"""Columns of `score_table`, and what they hold."""
 
 
 def metrics(
@@ -237,6 +260,53 @@ def score(
     median = {f"{name}_median": _median(found[name], pairs.area, found[f"{name}_pooled"]) for name in METRICS}
     found = found.assign(median)
     return _described(found.assign(cells=(found["count"] > 0).sum(pairs.area.dims)), pairs, prediction)
+
+
+def score_table(scores: xr.Dataset) -> pd.DataFrame:
+    """Give the numbers that are looked at first, a row for each variable and scale, rounded for reading.
+
+    Parameters
+    ----------
+    scores : Dataset
+        What `score` gives.
+
+    Returns
+    -------
+    DataFrame
+        By variable and scale (and fold or group): NSE and KGE as the median of the cells and of all values pooled,
+        correlation, RMSE and bias (both in ``units``) pooled, the cells and observations compared, the steps without an
+        observation, and why a score is absent. Scales at which nothing can be compared are left out.
+
+    Raises
+    ------
+    InputError
+        Something else than scores.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from xh2cm.results.scores import score, score_table
+    >>> days = np.arange("2001-01-01", "2003-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> season = xr.DataArray(5 + np.sin(np.arange(730) / 58), coords={"time": days}, attrs={"units": "g m-2 d-1"})
+    >>> table = score_table(score(xr.Dataset({"GPP": season + 0.5}), xr.Dataset({"GPP": season})))
+    >>> table.loc[("GPP", "daily"), ["NSE, pooled", "bias", "units", "observations"]].to_dict()
+    {'NSE, pooled': 0.5, 'bias': 0.5, 'units': 'g m-2 d-1', 'observations': 730}
+    """
+    if not {*HEADLINES.values()} <= {*scores.variables}:
+        raise InputError([Finding("scores", "are none", "scores = out.h2cm.score(ds)")])
+    kept = scores.reset_coords("units")[list(HEADLINES.values())]
+    order = [*(dim for dim in kept.dims if dim not in ("variable", "scale")), "variable", "scale"]
+    frame = kept.to_dataframe(dim_order=order)[list(HEADLINES.values())]
+    frame = frame.set_axis(list(HEADLINES), axis=1)[frame["reason_pooled"].values != NOT_REACHED]
+    frame["bias"] = frame["bias"].where(abs(frame["bias"]) > ROUNDING * frame["RMSE"], 0.0)
+    for title, name in HEADLINES.items():
+        if name in ("RMSE_pooled", "bias_pooled"):
+            frame[title] = [float(f"{value:.3g}") for value in frame[title]]
+        elif frame[title].dtype.kind == "f":
+            frame[title] = frame[title].round(2)
+    names = list(REASONS)
+    frame[WHY_NOT] = ["" if k == 0 else names[int(k)].replace("_", " ") for k in frame[WHY_NOT]]
+    return frame
 
 
 def _scored(pairs: Pairs) -> xr.Dataset:

@@ -1,6 +1,6 @@
 """Training: samples and batches, what they are scaled by, all folds at once, and what is kept of it on disk."""
 
-from xh2cm.train.course import Course
+from xh2cm.train.course import SPLITS, Course
 from xh2cm.train.portions import Portion, Portions
 from xh2cm.train.run import Run, opened, remembered
 from xh2cm.train.samples import Batch, Drawn, Samples, batches, gauge_label, label_tensor
@@ -9,6 +9,7 @@ from xh2cm.train.settings import Training
 from xh2cm.train.training import Trained, train
 
 __all__ = [
+    "SPLITS",
     "Batch",
     "Course",
     "Drawn",

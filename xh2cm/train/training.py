@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ import psutil
 import torch
 import xarray as xr
 from tqdm.auto import tqdm
+from tqdm.notebook import tqdm_notebook
 
 from xh2cm.data.cells import place
 from xh2cm.errors import Finding, H2CMWarning, InputError
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["Trained", "train"]
 
 log = logging.getLogger(__name__)
+
+IN_NOTEBOOK = issubclass(tqdm, tqdm_notebook)
+"""Where a bar is a widget, which no terminal shows."""
 
 SURE_EPOCHS = 10
 """Epochs that a training will hardly end before."""
@@ -83,7 +89,8 @@ def train(
     training : Training
     priors : sequence of Prior
     progress : bool
-        Show epoch, loss, folds still training and the time left.
+        Show epoch, loss, folds still training and the time left: a bar in terminals and notebooks, elsewhere (the log
+        of a job) a line an epoch on standard error.
     loop : {"auto", "plain", "fast"}
         How days are walked; ``"auto"`` is compiled where that is possible and pays.
     run : Run, optional
@@ -107,11 +114,12 @@ def train(
     trainer = Trainer(portions, tuple(folds), model, tuple(targets), scales, training, priors, paying(loop, work))
     course = (run and run.latest(device)) or Course.begun(model, folds, training.seed, device)
     keep = run.keep if run else nothing
-    with tqdm(total=training.epochs, initial=course.epoch, disable=not progress, unit="epoch", desc="training") as bar:
+    moving = progress and (IN_NOTEBOOK or sys.stderr.isatty())
+    with tqdm(total=training.epochs, initial=course.epoch, disable=not moving, unit="epoch", desc="training") as bar:
         while course.epoch < training.epochs and course.alive.any():
             begun, walked = time.monotonic(), trainer.epoch(course, keep)
             keep(course)
-            tell(course, walked * length / (time.monotonic() - begun))
+            tell(course, walked * length / (time.monotonic() - begun), progress and not moving)
             mean = {name: nanmean(x) for name, x in zip(SPLITS, course.history[-1]["total"], strict=True)}
             bar.set_postfix(
                 loss=f"{mean['training']:.3f}", held_out=f"{mean['validation']:.3f}", folds=int(course.alive.sum())
@@ -127,14 +135,17 @@ def nothing(course: Course) -> None:
     """Keep no state."""
 
 
-def tell(course: Course, speed: float) -> None:
-    """Log an epoch in one line."""
+def tell(course: Course, speed: float, aloud: bool) -> None:
+    """Log an epoch in one line, aloud also where nobody listens to the log."""
     found = course.history[-1]
     each = ", ".join(f"{name} {nanmean(x[0]):.4g}/{nanmean(x[1]):.4g}" for name, x in found.items())
-    log.info(
-        "epoch %d: %s (training/validation); %d folds, %.3g cell-days/s, %.0f MiB in memory",
-        course.epoch, each, int(course.alive.sum()), speed, psutil.Process().memory_info().rss / 2**20,
-    )  # fmt: skip
+    line = (
+        f"epoch {course.epoch}: {each} (training/validation); {int(course.alive.sum())} folds, "
+        f"{speed:.3g} cell-days/s, {psutil.Process().memory_info().rss / 2**20:.0f} MiB in memory"
+    )
+    log.info("%s", line)
+    if aloud and not log.isEnabledFor(logging.INFO):
+        sys.stderr.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
 
 
 def nanmean(values: Tensor) -> float:

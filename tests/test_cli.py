@@ -508,7 +508,7 @@ def test_folds_are_counted_written_and_drawn(store, tmp_path, refusal):
     out, picture = tmp_path / "labels.zarr", tmp_path / "folds.png"
     found = told(*asked, "--out", out, "--plot", picture)
     assert {row["fold"]: row["cells"] for row in found["folds"]} == {
-        "test": int((labels == -1).sum()), "0": int((labels == 0).sum()), "1": int((labels == 1).sum()),
+        "test": int((labels == -1).sum()), 0: int((labels == 0).sum()), 1: int((labels == 1).sum()),
     }  # fmt: skip
     xr.testing.assert_equal(open_path(out)["fold"].compute().drop_attrs(), labels.drop_attrs())
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -559,7 +559,7 @@ def test_info_says_what_lies_at_a_path(netcdf, fitted, predicted, tmp_path):
     for name in ("run.json", "losses.csv"):
         shutil.copy(fitted / name, unfinished)
     found = told("info", unfinished)
-    assert (found["kind"], found["epoch"], found["folds"]) == ("run", 1, [0, 1])
+    assert (found["kind"], found["epoch"], found["folds"]) == ("run", fit.losses.sizes["epoch"], [0, 1])
     assert "not finished" in run("info", unfinished).stdout
     (unfinished / "run.json").write_text("[]")
     assert "does not describe a run" in told("info", unfinished, status=1)["findings"][0]["problem"]

@@ -508,7 +508,7 @@ def test_folds_are_counted_written_and_drawn(store, tmp_path, refusal):
     out, picture = tmp_path / "labels.zarr", tmp_path / "folds.png"
     found = told(*asked, "--out", out, "--plot", picture)
     assert {row["fold"]: row["cells"] for row in found["folds"]} == {
-        "test": int((labels == -1).sum()), "0": int((labels == 0).sum()), "1": int((labels == 1).sum()),
+        "test": int((labels == -1).sum()), 0: int((labels == 0).sum()), 1: int((labels == 1).sum()),
     }  # fmt: skip
     xr.testing.assert_equal(open_path(out)["fold"].compute().drop_attrs(), labels.drop_attrs())
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -559,7 +559,7 @@ def test_info_says_what_lies_at_a_path(netcdf, fitted, predicted, tmp_path):
     for name in ("run.json", "losses.csv"):
         shutil.copy(fitted / name, unfinished)
     found = told("info", unfinished)
-    assert (found["kind"], found["epoch"], found["folds"]) == ("run", 1, [0, 1])
+    assert (found["kind"], found["epoch"], found["folds"]) == ("run", fit.losses.sizes["epoch"], [0, 1])
     assert "not finished" in run("info", unfinished).stdout
     (unfinished / "run.json").write_text("[]")
     assert "does not describe a run" in told("info", unfinished, status=1)["findings"][0]["problem"]

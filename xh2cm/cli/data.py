@@ -139,7 +139,7 @@ def folds(
     what = "days" if labels.dims == ("time",) else "cells"
     numbers, counts = np.unique(labels.values[np.isfinite(labels.values)].astype(int), return_counts=True)
     rows = [
-        {"fold": "test" if k == TEST else str(k), what: int(n), "share": n / counts.sum()}
+        {"fold": "test" if k == TEST else int(k), what: int(n), "share": n / counts.sum()}
         for k, n in zip(numbers, counts, strict=True)
     ]
     if out:

@@ -57,5 +57,5 @@ def best_epochs(fit: Fit) -> list[dict[str, Any]]:
         if bool(judged.notnull().any()):
             best = own.isel(epoch=int(judged.argmin("epoch")))
             losses = {split: best.sel(split=split).item() for split in ("training", "validation")}
-            rows.append({"fold": str(fold), "best epoch": int(best["epoch"]), **losses})
+            rows.append({"fold": fold, "best epoch": int(best["epoch"]), **losses})
     return rows

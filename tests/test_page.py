@@ -418,6 +418,7 @@ async def visit(address, url, width, scheme):
         await ask(f"{room}.enable")
     await ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
     await ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    events.clear()  # of the page before
     await ask("Page.navigate", url=url)
     while not any(event.get("method") == "Page.loadEventFired" for event in events):
         events.append(json.loads(await browser.read_message()))

@@ -2,7 +2,9 @@
 # make test   the tests, in .venv-test                     make clean  remove what these made
 # Another Python: make test PYTHON=/path/to/python3.   Some tests only: make test ARGS="-k folds".
 
-.PHONY: demo test lint clean
+# make lowest   the wheel, with the lowest versions it says it works with, in .venv-lowest
+
+.PHONY: demo test lint lowest clean
 .DEFAULT_GOAL := test
 
 PYTHON ?= $(shell for p in python3.11 python3; do \
@@ -30,6 +32,20 @@ lint: .venv-test/installed
 	.venv-test/bin/ruff format --check
 	.venv-test/bin/mypy
 
+# The wheel is made from the sdist; first it is used with what it must have alone, then tested with all it can have
+UV = .venv-test/bin/uv
+.venv-lowest/installed: .venv-test/installed $(shell find xh2cm -name '*.py' -o -name '*.cpp')
+	$(UV) venv --quiet --clear --python .venv-test/bin/python $(@D)
+	$(UV) build --quiet --out-dir $(@D)/dist
+	$(UV) pip install --quiet --python $(@D) --resolution lowest-direct $$(ls $(@D)/dist/*.whl)
+	cd $(@D) && OMP_NUM_THREADS=1 bin/python -W error::xh2cm.H2CMWarning ../tests/lowest.py
+	$(UV) pip install --quiet --python $(@D) --resolution lowest-direct "$$(ls $(@D)/dist/*.whl)[test]"
+	touch $@
+
+lowest: .venv-lowest/installed
+	cd .venv-lowest && OMP_NUM_THREADS=1 bin/python -m pytest -n auto --dist loadscope \
+		$(addprefix ../tests/test_,$(addsuffix .py,check cf export folds plot portions predict scores state trust units))
+
 clean:
-	rm -rf .venv .venv-test build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-test .venv-lowest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find xh2cm tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

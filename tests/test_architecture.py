@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from xh2cm.variables import FORCING, OUTPUTS, SOURCES, STATIC, TARGETS, Fluxes, Forcing
+
 PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
-    {"variables", "errors"},
+    {"variables", "errors", "versions"},
     {"disk", "markup", "methods"},
     {"sealed"},
     {"targets"},
@@ -40,6 +42,7 @@ LIGHT = [
     "xh2cm.data.tutorial",
     "xh2cm.data.units",
     "xh2cm.targets",
+    "xh2cm.versions",
 ]
 """What is imported without torch."""
 
@@ -107,3 +110,25 @@ def test_every_file_is_named_after_what_it_holds() -> None:
 def test_import_leaves_torch_alone(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=False).returncode == 0
+
+
+def written(module: str) -> Iterator[str]:
+    """Text in the code of a module, other than its docstrings."""
+    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node.value
+
+
+def test_a_variable_is_written_once() -> None:
+    """Its long_name and standard_name, where these are more than the word that the code calls it by."""
+    known = {**FORCING, **OUTPUTS, **TARGETS, **STATIC, **SOURCES}
+    keys = set(known) | {var.name for var in known.values()} | {field for t in (Forcing, Fluxes) for field in t._fields}
+    told = {text for var in known.values() for text in (var.long_name, var.standard_name) if text} - keys
+    assert len(told) > 80
+    elsewhere = {(module, text) for module in FILES if module != "xh2cm.variables" for text in written(module)}
+    assert sorted((module, text) for module, text in elsewhere if text in told) == []
+    names = {v.long_name for v in known.values()} - keys - {alias for v in known.values() for alias in v.aliases}
+    inside = [text for text in written("xh2cm.variables") if text in names]
+    assert sorted(text for text in set(inside) if inside.count(text) > 1) == []

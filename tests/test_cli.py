@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -120,7 +122,6 @@ def test_findings_are_exit_status_1(store, tmp_path, refusal):
     done = run("check", path, "--json")
     assert done.exit_code == 1
     told = json.loads(done.stdout)
-    assert told["report"] is None
     assert {"vpd", "precipitation"} <= {finding["variable"] for finding in told["findings"]}
 
 
@@ -286,7 +287,7 @@ def test_an_output_that_exists_is_refused_before_anything_is_read(store, netcdf,
     def never(path):
         raise AssertionError(f"{path} was opened")
 
-    monkeypatch.setattr("xh2cm.cli.open_path", never)
+    monkeypatch.setattr("xh2cm.cli.training.open_path", never)
     assert refusal("fit", store, "--out", netcdf)[0] == 2
 
 
@@ -492,6 +493,195 @@ def test_a_truncated_fit_is_refused(store, fitted, tmp_path, refusal):
     assert status == 1
     assert "weights.safetensors" in told
     assert not (tmp_path / "out.zarr").exists()
+
+
+def told(*arguments, status=0):
+    """The one JSON object that a command prints, and nothing else."""
+    done = run(*arguments, "--json")
+    assert done.exit_code == status, done.output
+    return json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_folds_are_counted_written_and_drawn(store, tmp_path, refusal):
+    labels = open_path(store).h2cm.folds(2, scheme="cells", test=0.2, seed=3)
+    asked = ("folds", store, "--folds", 2, "--scheme", "cells", "--test", 0.2, "--seed", 3)
+    out, picture = tmp_path / "labels.zarr", tmp_path / "folds.png"
+    found = told(*asked, "--out", out, "--plot", picture)
+    assert {row["fold"]: row["cells"] for row in found["folds"]} == {
+        "test": int((labels == -1).sum()), "0": int((labels == 0).sum()), "1": int((labels == 1).sum()),
+    }  # fmt: skip
+    xr.testing.assert_equal(open_path(out)["fold"].compute().drop_attrs(), labels.drop_attrs())
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert run(*asked, "--out", tmp_path / "labels.nc").exit_code == 0
+    written = open_path(tmp_path / "labels.nc")["fold"].compute().transpose(*labels.dims)
+    xr.testing.assert_equal(written.drop_attrs(), labels.drop_attrs())
+    printed = run(*asked).stdout
+    assert "2 folds, scheme cells" in printed
+    assert refusal(*asked, "--out", out)[0] == 2
+    assert refusal(*asked, "--plot", picture)[0] == 2
+    assert refusal(*asked, "--plot", tmp_path / "x.doc")[0] == 2
+
+
+def test_scores_are_those_of_the_api(store, predicted, tmp_path, refusal):
+    expected = open_path(predicted).h2cm.score(open_path(store), targets=["ET", "GPP"]).compute()
+    asked = ("score", predicted, store, "--target", "ET", "--target", "GPP", "--no-progress")
+    found = told(*asked, "--out", tmp_path / "scores.nc")
+    assert found["held_out"] == expected.attrs["held_out"]
+    monthly = {row["fold"]: row for row in found["scores"] if (row["variable"], row["scale"]) == ("GPP", "monthly")}
+    for fold in (0, 1):
+        there = expected.sel(variable="GPP", scale="monthly", fold=fold)
+        assert monthly[fold]["NSE"] == pytest.approx(there["NSE_pooled"].item())
+        assert monthly[fold]["count"] == there["count_pooled"].item()
+    daily = next(row for row in found["scores"] if (row["variable"], row["scale"]) == ("GPP", "daily"))
+    assert (daily["NSE"], daily["reason"]) == (None, "not_at_this_scale")
+    xr.testing.assert_allclose(xr.load_dataset(tmp_path / "scores.nc")["NSE"], expected["NSE"])
+    done = run(*asked, "--out", tmp_path / "scores.csv")
+    assert done.exit_code == 0, done.output
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == len(found["scores"]) + 1
+    assert f"held out: {expected.attrs['held_out']}" in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["GPP", "monthly"] in [line[:2] for line in lines] + [line[1:3] for line in lines]
+    assert refusal(*asked, "--out", tmp_path / "scores.csv")[0] == 2
+    assert refusal(*asked, "--out", tmp_path / "scores.txt")[0] == 2
+    assert refusal("score", predicted, store, "--target", "EET")[0] == 1
+
+
+def test_info_says_what_lies_at_a_path(netcdf, fitted, predicted, tmp_path):
+    fit = xh2cm.load_fit(fitted)
+    found = told("info", fitted)
+    assert (found["kind"], found["fit"]["fingerprint"]) == ("fit", fit.fingerprint)
+    best = found["fit"]["best"]
+    total = fit.losses["loss"].sel(target="total", split="validation")
+    assert [row["validation"] for row in best] == pytest.approx(total.min("epoch").values.tolist())
+    assert repr(fit) in run("info", fitted / "fit").stdout
+    unfinished = tmp_path / "run"
+    unfinished.mkdir()
+    for name in ("run.json", "losses.csv"):
+        shutil.copy(fitted / name, unfinished)
+    found = told("info", unfinished)
+    assert (found["kind"], found["epoch"], found["folds"]) == ("run", 1, [0, 1])
+    assert "not finished" in run("info", unfinished).stdout
+    (unfinished / "run.json").write_text("[]")
+    assert "does not describe a run" in told("info", unfinished, status=1)["findings"][0]["problem"]
+    found = told("info", predicted)
+    assert (found["kind"], found["sizes"]["time"]) == ("Zarr store", 181)
+    assert {row["variable"]: row["units"] for row in found["variables"]}["ET"] == "kg m-2 d-1"
+    assert found["attributes"]["member"] == "all"
+    assert found["bytes"] == sum(path.stat().st_size for path in predicted.rglob("*") if path.is_file())
+    assert "evapotranspiration" in run("info", predicted).stdout
+    assert told("info", netcdf)["kind"] == "NetCDF file"
+    (tmp_path / "empty").mkdir()
+    assert "cannot be opened" in told("info", tmp_path / "empty", status=1)["findings"][0]["problem"]
+
+
+def test_info_says_what_xh2cm_runs_on(capsys):
+    found = told("info")
+    assert found["system"]["xh2cm"] == version("xh2cm")
+    assert found["required"]["numpy"] == version("numpy")
+    xh2cm.show_versions()
+    assert capsys.readouterr().out == run("info").stdout
+    xh2cm.show_versions(as_json=True)
+    assert json.loads(capsys.readouterr().out) == {key: found[key] for key in ("system", "required", "optional")}
+
+
+def test_what_is_not_installed_is_said(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: ["numpy>=2", 'nowhere-to-be>=1; extra == "plot"'])
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    found = told("info")
+    assert found["optional"] == {"nowhere-to-be": "not installed"}
+    assert found["system"]["C++ compiler"] == "none: no fast loop"
+    assert found["system"]["GPU"] == "none found"
+
+
+def test_what_programs_read_is_json(store, fitted, predicted, tmp_path):
+    fit = xh2cm.load_fit(fitted)
+    assert told("fit", store, "--out", fitted, *QUICK)["fit"]["fingerprint"] == fit.fingerprint
+    assert told("gather", fitted, "--out", tmp_path / "all")["fit"]["folds"] == [0, 1]
+    one = told("predict", store, "--fit", fitted, "--out", tmp_path / "x.nc", "--variable", "ET", "--no-progress")
+    assert one["variables"] == ["ET"]
+    assert one["sizes"]["time"] == 181
+    files = told("export", tmp_path / "x.nc", tmp_path / "cmip", "--no-progress")["files"]
+    assert all(Path(file).exists() for file in files)
+    assert told("rechunk", store, tmp_path / "r.zarr", "--no-progress")["out"] == str(tmp_path / "r.zarr")
+    drawn = told("plot", predicted, "--what", "closure", "--out", tmp_path / "c.png", "--no-progress")
+    assert drawn == {"findings": [], "what": "closure", "out": str(tmp_path / "c.png")}
+
+
+def test_refusals_are_json_where_that_is_asked_for(store, tmp_path):
+    wrong = told("folds", store, "--folds", 500, status=1)
+    assert wrong["findings"][0]["variable"] == "folds"
+    assert set(wrong["findings"][0]) == {"variable", "problem", "remedy"}
+    (tmp_path / "fit.json").write_text("{}")
+    assert told("info", tmp_path, status=1)["findings"] == [
+        {"problem": f"{tmp_path / 'fit.json'} is not the description of a fit"}
+    ]
+    usage = run("folds", store, "--folds", "many", "--json")
+    assert (usage.exit_code, usage.stdout) == (2, "")
+
+
+def test_progress_in_a_file_is_lines_and_the_logger_is_left_as_it_was(store, fitted, monkeypatch, tmp_path):
+    logger = logging.getLogger("xh2cm")
+    before = logger.level, logger.propagate, [*logger.handlers], [*logging.getLogger().handlers]
+    monkeypatch.setattr("xh2cm.cli.output.MINUTE", 0.0)
+    done = run("predict", store, "--fit", fitted, "--out", tmp_path / "out.zarr", "--variable", "ET")
+    assert done.exit_code == 0, done.output
+    assert any(line.endswith("tasks") and " of " in line for line in done.stderr.splitlines())
+    assert "\r" not in done.stderr
+    assert (logger.level, logger.propagate, [*logger.handlers], [*logging.getLogger().handlers]) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "completed"),
+    [
+        ("xh2cm sco", 1, ["score"]),
+        ("xh2cm fit --sche", 2, ["--scheme", "--scheduler"]),
+        ("xh2cm fit --scheme ", 3, ["blocks", "degrees", "cells", "groups", "years"]),
+        ("xh2cm fit --config x.toml --target G", 5, ["GPP"]),
+        ("xh2cm predict --variable soil", 3, ["soil_evaporation", "soil_recharge"]),
+        ("xh2cm plot --what sea", 3, ["season"]),
+        ("xh2cm check --forcing vp", 3, ["vpd"]),
+    ],
+)
+def test_the_tab_key_completes(monkeypatch, capsys, line, word, completed):
+    for name, value in {"_XH2CM_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(word)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["xh2cm"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert set(completed) <= set(capsys.readouterr().out.split())
+
+
+def test_a_shell_completes_with_the_script_it_is_given(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["xh2cm", "--show-completion", "bash"])
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    with pytest.raises(SystemExit):
+        main()
+    script = f"xh2cm() {{ {shlex.quote(sys.executable)} -m xh2cm; }}\n{capsys.readouterr().out}\n"
+    script += "COMP_WORDS=(xh2cm gath); COMP_CWORD=1; _xh2cm_completion xh2cm; echo ${COMPREPLY[@]}"
+    # The function of the script calls the program by its name; a function stands for it here
+    script = script.replace("env COMP_WORDS", "COMP_WORDS")
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)  # noqa: S607
+    assert done.stdout == "gather\n", done.stderr
+
+
+def test_help_has_an_example_and_says_what_is_nearest(refusal):
+    for name in typer.main.get_command(app).commands:
+        shown = run(name, "--help").stdout
+        assert f"Example: xh2cm {name}" in shown, name
+        if name not in ("demo", "slurm"):
+            assert "--json" in shown, name
+    assert "Did you mean 'predict'" in refusal("predikt")[1]
+    assert "--epochs" in refusal("fit", "x", "--epoch", "3")[1]
+
+
+def test_exit_statuses_are_those_that_the_help_says(store, refusal):
+    said = " ".join(run("--help").stdout.split())
+    assert "Exit status: 0 done, 1 the input, fit or store cannot be used, 2 the command line cannot." in said
+    assert run("check", store).exit_code == 0
+    assert refusal("folds", store, "--folds", "500")[0] == 1
+    assert refusal("folds", store, "--folds", "many")[0] == 2
 
 
 def test_demo_says_what_it_is(twin, tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def test_ten_folds_at_once_are_ten_folds_alone(short):
         "patience": None,
     }  # 6 training cells in batches of 3: two steps an epoch
     together = short.h2cm.fit(labels, **settings)
-    for k in range(4):
+    for k in (0, 3):
         alone = short.h2cm.fit(labels, only=[k], **settings)
         difference = (alone.weights[0] - together.weights[k]).abs().max() / together.weights[k].abs().max()
         assert difference <= 1e-5, (k, float(difference))
@@ -59,7 +59,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(short):
 
 
 def test_training_lowers_the_loss(twin):
-    loss = twin.h2cm.fit(2, epochs=12, **QUICK).losses["loss"].sel(target="total")
+    half = twin.isel(time=slice(0, 180), month=slice(0, 6))
+    loss = half.h2cm.fit(2, epochs=6, learning_rate=0.02, **QUICK).losses["loss"].sel(target="total")
     assert (loss.sel(split="training").isel(epoch=-1) < 0.8 * loss.sel(split="training").isel(epoch=0)).all()
     assert (loss.sel(split="validation").isel(epoch=-1) < loss.sel(split="validation").isel(epoch=0)).all()
 
@@ -83,6 +84,7 @@ def test_what_a_year_does_not_show_cannot_change_the_fold_that_holds_it_out(twin
         {name: twin[name].where(twin["month"].dt.year != 2001, 0.3) for name in ("ET", "GPP", "runoff")}
     )
     settings = {**QUICK, "scheme": None, "epochs": 1, "patience": None, "targets": ["ET", "GPP", "runoff"]}
+    settings |= {"batch_size": 8, "spinup": 30}
     one, two = (ds.h2cm.fit(labels, **settings) for ds in (twin, spoiled))
     assert torch.equal(one.weights[held], two.weights[held])
     assert not torch.equal(one.weights[1 - held], two.weights[1 - held])
@@ -158,7 +160,7 @@ def test_windows_cover_the_record_and_spin_up_on_the_days_before(twin):
 
 def test_normalisation_is_of_the_training_cells(twin):
     labels = twin.h2cm.folds(2, scheme="cells")
-    fit = twin.h2cm.fit(labels, epochs=1, **{**QUICK, "scheme": None})
+    fit = twin.h2cm.fit(labels, epochs=1, **{**QUICK, "scheme": None, "batch_size": 8}, spinup=30)
     for k in range(2):
         seen = twin["air_temperature"].where(labels != k)
         assert float(fit.scaling.forcing_mean[k, 2]) == pytest.approx(float(seen.mean()), rel=1e-5)
@@ -167,7 +169,7 @@ def test_normalisation_is_of_the_training_cells(twin):
 
 def test_daily_and_years_normalisation(twin):
     labels = twin.h2cm.folds(2, scheme="years")
-    fit = twin.h2cm.fit(labels, epochs=1, **{**QUICK, "scheme": None})
+    fit = twin.h2cm.fit(labels, epochs=1, **{**QUICK, "scheme": None, "batch_size": 8}, spinup=30)
     seen = twin["air_temperature"].where(labels != 0)
     assert float(fit.scaling.forcing_mean[0, 2]) == pytest.approx(float(seen.mean()), rel=1e-5)
     assert float(fit.scaling.static_mean[0, 0]) == pytest.approx(float(twin["elevation"].mean()), rel=1e-5)

@@ -19,6 +19,7 @@ from xh2cm.data.forcing import check
 from xh2cm.data.published import open_published
 from xh2cm.errors import Finding, FitError, H2CMError, H2CMWarning, InputError, StoreError
 from xh2cm.targets import Target
+from xh2cm.versions import show_versions
 
 if TYPE_CHECKING:
     from xh2cm.fit import Fit, gather, load_fit
@@ -50,6 +51,7 @@ __all__ = [
     "load_fit",
     "networks",
     "open_published",
+    "show_versions",
     "tutorial",
 ]
 

@@ -205,8 +205,8 @@ def delaware() -> xr.Dataset:
         coords={
             "time": ("time", time, {"standard_name": "time"}),
             "nhm_id": ("nhru", units.nhm_id.values, {"long_name": "HRU of the National Hydrologic Model"}),
-            "lat": ("nhru", units.hru_lat.values, {"standard_name": "latitude", "units": "degrees_north"}),
-            "lon": ("nhru", units.hru_lon.values, {"standard_name": "longitude", "units": "degrees_east"}),
+            "lat": ("nhru", units.hru_lat.values, STATIC["latitude"].attrs),
+            "lon": ("nhru", units.hru_lon.values, STATIC["longitude"].attrs),
             "catchment": ("nhru", catchment, {"long_name": "index along gauge of the HRU's catchment, -1 for none"}),
         },
         attrs={
@@ -372,8 +372,8 @@ def _gauges(files: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, str]:
         coords={
             "gauge": ("gauge", name, {"long_name": "USGS station number"}),
             "gauge_name": ("gauge", observed.poi_name.values.astype(str)),
-            "gauge_lat": ("gauge", observed.latitude.values, {"units": "degrees_north"}),
-            "gauge_lon": ("gauge", observed.longitude.values, {"units": "degrees_east"}),
+            "gauge_lat": ("gauge", observed.latitude.values, {"units": STATIC["latitude"].units}),
+            "gauge_lon": ("gauge", observed.longitude.values, {"units": STATIC["longitude"].units}),
         },
     )
     return gauges, (

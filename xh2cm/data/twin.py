@@ -11,7 +11,7 @@ import xarray as xr
 
 from xh2cm.data.derive import ALBEDO, FREEZING, day_angle, extraterrestrial_radiation, saturation_vapour_pressure
 from xh2cm.errors import Finding, InputError
-from xh2cm.variables import FORCING, OUTPUTS, TARGETS, Forcing, State
+from xh2cm.variables import FORCING, OUTPUTS, STATIC, TARGETS, Forcing, State
 
 __all__ = ["observe", "truth", "twin"]
 
@@ -62,12 +62,8 @@ def twin(*, cells: tuple[int, int] = (6, 8), years: int = 3, seed: int = 0) -> x
     grid = xr.Dataset(
         coords={
             "time": ("time", days, {"standard_name": "time"}),
-            "lat": ("lat", np.linspace(65, -35, cells[0]), {"standard_name": "latitude", "units": "degrees_north"}),
-            "lon": (
-                "lon",
-                (np.arange(cells[1]) + 0.5) * (360 / cells[1]),
-                {"standard_name": "longitude", "units": "degrees_east"},
-            ),
+            "lat": ("lat", np.linspace(65, -35, cells[0]), STATIC["latitude"].attrs),
+            "lon": ("lon", (np.arange(cells[1]) + 0.5) * (360 / cells[1]), STATIC["longitude"].attrs),
         },
         attrs={"Conventions": "CF-1.11", "title": "Synthetic twin of land forcing", "source": f"made up, seed {seed}"},
     )

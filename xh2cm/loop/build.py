@@ -7,12 +7,13 @@ import functools
 import hashlib
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from xh2cm.versions import cpp_compiler
 
 __all__ = ["Unbuilt", "folder", "library"]
 
@@ -61,8 +62,7 @@ def told(command: list[str], source: str = "") -> str:
 @functools.cache
 def compiler() -> tuple[str, str]:
     """Path of the C++ compiler, and all it presumes of itself and of this processor."""
-    names = [os.environ.get("CXX", ""), "g++", "c++", "clang++"]
-    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    path = cpp_compiler()
     if path is None:
         raise Unbuilt("no C++ compiler (g++ or clang++) is on the PATH")
     return path, told([path, *FLAGS, "-dM", "-E", "-x", "c++", "-"])

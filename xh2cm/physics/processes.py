@@ -25,7 +25,7 @@ from xh2cm.variables import FORCING, OUTPUTS, Forcing, Parameter, State
 __all__ = ["SHARED_PARAMETERS", "SLOTS", "Process", "Processes"]
 
 SHARED_PARAMETERS = (
-    Parameter("fapar", "fraction of absorbed photosynthetically active radiation", "1", upper=1.0),
+    Parameter("fapar", OUTPUTS["fapar"].long_name, OUTPUTS["fapar"].units, upper=1.0),
     Parameter("soil_capacity", "water the soil can hold", "kg m-2", lower=1.0, varies="static", start=100.0),
 )
 """Parameters of the land itself: what the networks see of the state is made with them, whatever the processes are."""

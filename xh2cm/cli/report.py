@@ -1,0 +1,117 @@
+"""``xh2cm report``, and what a run remembers of its data for it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import xarray as xr
+
+import xh2cm
+from xh2cm.cli.options import (
+    AsJson,
+    Mask,
+    Missing,
+    Names,
+    NoStatic,
+    Overwrite,
+    Progress,
+    Static,
+    Units,
+    about_data,
+    about_output,
+    described,
+    refuse_place,
+)
+from xh2cm.cli.output import progress_shown, tell
+from xh2cm.data.files import open_path
+from xh2cm.disk import replace
+from xh2cm.errors import FitError
+
+commands = typer.Typer()
+
+DATA = "data.json"
+"""In a run, where its data are and what is what in them."""
+
+
+@commands.command(rich_help_panel="Results", epilog="Example: xh2cm report run --out report.html")
+def report(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, metavar="RUN", help="What `xh2cm fit` has left, a saved fit, or a published .ckpt file."
+        ),
+    ],
+    out: Annotated[Path, about_output(metavar="FILE", help="HTML page to write.")] = Path("report.html"),
+    data: Annotated[
+        Path | None,
+        about_data(
+            exists=True, metavar="PATH", help="Data to check, predict and score; those of `xh2cm fit` if not given."
+        ),
+    ] = None,
+    prediction: Annotated[
+        Path | None,
+        about_data(
+            exists=True,
+            metavar="STORE",
+            help="What `xh2cm predict` has written. If not given, all variables are predicted from the data, held out "
+            "where that can be, into a store that is there for as long as this takes.",
+        ),
+    ] = None,
+    names: Names = None,
+    units: Units = None,
+    static: Static = None,
+    no_static: NoStatic = False,
+    mask: Mask = None,
+    missing: Missing = "drop",
+    progress: Progress = True,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page of a run: data check, folds, training, scores, maps, budgets, settings."""
+    from xh2cm.results.page import write_page  # which says how to install matplotlib where it is not there
+
+    told = described(names, units, static, no_static, mask, missing)
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    if data is None and (run / DATA).is_file():
+        data, told = noted(run / DATA, told)
+        if not data.exists():
+            typer.echo(f"{data}, which {run} was trained on, is not there: give --data", err=True)
+            data = None
+    refuse_place(out, overwrite, "", [path for path in (run, data, prediction) if path])
+    fitted = xh2cm.load_fit(run)
+    with progress_shown(progress), tempfile.TemporaryDirectory(prefix=".report-", dir=out.absolute().parent) as folder:
+        given = open_path(data) if data else None
+        if prediction is None and given is not None:
+            prediction = predicted(given, fitted, told).h2cm.to_zarr(Path(folder) / "prediction.zarr")
+        shown = open_path(prediction) if prediction else None
+        write_page(out, fit=fitted, prediction=shown, data=given, overwrite=overwrite, **told)
+    tell(as_json, {"out": out}, f"page written to {out}")
+
+
+def note(run: Path, data: Path, told: Mapping[str, Any]) -> None:
+    """Keep in a run where its data are, and what is what in them."""
+    replace(run / DATA, json.dumps({"path": str(data.resolve()), **told}, indent=1).encode())
+
+
+def noted(file: Path, told: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Where the data of a run are, and what is what in them, where nothing else is said of it now."""
+    try:
+        known = json.loads(file.read_text())
+        return Path(known["path"]), {key: value or known[key] for key, value in told.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FitError(f"{file} cannot be read ({error}): delete it, and give --data") from error
+
+
+def predicted(given: xr.Dataset, fitted: xh2cm.Fit, told: dict[str, Any]) -> xr.Dataset:
+    """All a fit says of data, each cell or year by the fold that has not seen it; by their mean on other land."""
+    try:
+        return given.h2cm.predict(fitted, variables="all", member="held-out", **told)  # type: ignore[no-any-return]
+    except FitError:
+        return given.h2cm.predict(fitted, variables="all", **told)  # type: ignore[no-any-return]

@@ -1,0 +1,336 @@
+"""Commands on what comes of training: ``predict``, ``score``, ``export``, ``plot``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pandas as pd
+import typer
+import xarray as xr
+
+import xh2cm
+from xh2cm.accessor import H2CMAccessor
+from xh2cm.cli.config import Config, Configured, WriteConfig
+from xh2cm.cli.options import (
+    AsJson,
+    Data,
+    Device,
+    Entry,
+    Loop,
+    Mask,
+    Missing,
+    Names,
+    NoStatic,
+    Overwrite,
+    Progress,
+    Static,
+    Units,
+    a_target,
+    about_data,
+    about_output,
+    an_output,
+    defaults,
+    described,
+    entry,
+    mapping,
+    mark_of,
+    number_or_name,
+    one_of,
+    refuse_picture,
+    refuse_place,
+)
+from xh2cm.cli.output import progress_shown, table, tell
+from xh2cm.data.files import open_path
+from xh2cm.disk import replace
+from xh2cm.results.scores import REASONS
+
+commands = typer.Typer()
+Picture = Literal["map", "skill", "season", "series", "latitudes", "closure", "overview", "losses", "folds"]
+PREDICT, EXPORT = defaults(H2CMAccessor.predict), defaults(H2CMAccessor.to_cmip)
+
+
+@commands.command(
+    rich_help_panel="Results",
+    cls=Configured,
+    epilog="Example: xh2cm predict basin.nc --fit basin_fit --out basin_out.zarr --variable ET --member held-out",
+)
+def predict(
+    path: Data,
+    trained: Annotated[
+        Path,
+        about_output(
+            "--fit", exists=True, metavar="FIT", help="What `xh2cm fit` has saved, or a published .ckpt file."
+        ),
+    ],
+    out: Annotated[Path, about_output(metavar="STORE", help="Zarr store (a folder), or NetCDF file (.nc), to write.")],
+    variable: Annotated[
+        list[str] | None,
+        about_output(
+            metavar="NAME",
+            autocompletion=an_output,
+            help="A flux, storage or learned parameter, or all; the main six if not given. Repeat for more.",
+        ),
+    ] = None,
+    member: Annotated[
+        str,
+        about_output(
+            metavar="MEMBER",
+            autocompletion=one_of(["mean", "all", "held-out"]),
+            help="mean: over the folds; all: every fold; held-out: in each cell the fold that did not see it; or the "
+            "number of one.",
+        ),
+    ] = PREDICT["member"],
+    spinup: Annotated[
+        int | None, about_output(metavar="DAYS", help="Days walked once beforehand; as in training if not given.")
+    ] = None,
+    state: Annotated[
+        Path | None,
+        about_output(
+            exists=True,
+            metavar="STORE",
+            help="Start, without a spin-up, from what a prediction of the days before has kept with --keep-state.",
+        ),
+    ] = None,
+    keep_state: Annotated[
+        bool, about_output("--keep-state", help="Also write the state at the end, to predict on from.")
+    ] = PREDICT["keep_state"],
+    pin: Annotated[
+        list[Entry] | None,
+        about_data(
+            parser=entry(number_or_name),
+            metavar="NAME=SOURCE",
+            help="Another map or number for a parameter that the fit has pinned to a map. Repeat for more.",
+        ),
+    ] = None,
+    names: Names = None,
+    units: Units = None,
+    static: Static = None,
+    no_static: NoStatic = False,
+    mask: Mask = None,
+    missing: Missing = "drop",
+    loop: Loop = PREDICT["loop"],
+    device: Device = None,
+    progress: Progress = True,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    write_config: WriteConfig = None,
+) -> None:
+    """Compute fluxes, storages and learned parameters, and write them to Zarr or NetCDF chunk by chunk."""
+    told = described(names, units, static, no_static, mask, missing)
+    refuse_place(out, overwrite, mark_of(out), [path, trained, *([state] if state else [])])
+    if out.suffix == ".zip":
+        raise typer.BadParameter(f"{out}: this writes a Zarr folder, call it {out.stem}.zarr", param_hint="--out")
+    with progress_shown(progress):
+        found = open_path(path).h2cm.predict(
+            xh2cm.load_fit(trained),
+            variables="all" if variable == ["all"] else variable,
+            member=int(member) if member.isdigit() else member,
+            spinup=spinup,
+            state=open_path(state) if state else None,
+            keep_state=keep_state,
+            pin=mapping("--pin", pin),
+            loop=loop,
+            device=device,
+            **told,
+        )
+        (found.h2cm.to_netcdf if out.suffix == ".nc" else found.h2cm.to_zarr)(out, overwrite=overwrite)
+    tell(
+        as_json,
+        {"out": out, "variables": [*found.data_vars], "sizes": found.sizes, "attributes": found.attrs},
+        f"{', '.join(map(str, found.data_vars))} written to {out}",
+    )
+
+
+@commands.command(
+    rich_help_panel="Results", epilog="Example: xh2cm score out.zarr basin.nc --target runoff --target ET"
+)
+def score(
+    prediction: Annotated[
+        Path, typer.Argument(exists=True, metavar="PREDICTION", help="What `xh2cm predict` has written.")
+    ],
+    observations: Annotated[
+        Path, typer.Argument(exists=True, metavar="OBSERVATIONS", help="Data that hold what was observed.")
+    ],
+    target: Annotated[
+        list[str] | None,
+        about_data(
+            metavar="NAME",
+            autocompletion=a_target,
+            help="What to score; all that both hold if not given. Repeat for more.",
+        ),
+    ] = None,
+    groups: Annotated[
+        str | None, about_data(metavar="SOURCE", help="Labels of cells or days in the observations, scored apart.")
+    ] = None,
+    names: Names = None,
+    units: Units = None,
+    out: Annotated[
+        Path | None,
+        about_output(metavar="FILE", help="Also of each cell (.nc, NetCDF), or what is printed and more (.csv)."),
+    ] = None,
+    progress: Progress = True,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a prediction against observations, by variable and by day, month, season and year.
+
+    They are of all values of all cells as one sample, weighted by area; below stands whether they are held out.
+    """
+    if out:
+        if out.suffix not in (".nc", ".csv"):
+            raise typer.BadParameter(f"{out} is neither .nc nor .csv", param_hint="--out")
+        refuse_place(out, overwrite, "", [prediction, observations])
+    with progress_shown(progress):
+        found = (
+            open_path(prediction)
+            .h2cm.score(
+                open_path(observations),
+                groups=groups,
+                targets=target,
+                names=mapping("--names", names),
+                units=mapping("--units", units),
+            )
+            .compute()
+        )
+    scores = pooled(found)
+    if out and out.suffix == ".nc":
+        found.h2cm.to_netcdf(out, overwrite=overwrite)
+    elif out:
+        replace(out, scores.to_csv(index=False).encode())
+    keys = [str(name) for name in scores if name in found.dims]
+    shown = scores[scores["count"] > 0]
+    columns = [*keys, "NSE", "KGE", "r", "RMSE", "bias", "units", "count", "cells"]
+    silent = scores.groupby("variable")["count"].sum()
+    texts = [f"{name}: not scored, {reason}" for name in silent.index[silent == 0] for reason in [why(scores, name)]]
+    texts += [f"held out: {found.attrs['held_out']}"] + [f"scores written to {out}"] * bool(out)
+    rows = [table(shown[columns].to_dict("records"))] if len(shown) else []
+    about = {"held_out": found.attrs["held_out"], "scores": scores.to_dict("records"), "out": out}
+    tell(as_json, about, *rows, "\n".join(["", *texts] if rows else texts))
+
+
+def pooled(found: xr.Dataset) -> pd.DataFrame:
+    """Scores of all cells as one sample, a row for each variable and scale."""
+    whole = [name for name in found if str(name).endswith("_pooled")]
+    picked = found[[*whole, "cells"]].rename({name: str(name).removesuffix("_pooled") for name in whole})
+    picked = picked.reset_coords("units")
+    rows = picked.drop_vars([name for name in picked.coords if name not in picked.dims]).to_dataframe().reset_index()
+    return rows.assign(reason=[[*REASONS][k] for k in rows["reason"]])
+
+
+def why(scores: pd.DataFrame, variable: str) -> str:
+    """The reason that a variable has no scores, of the scales that apply."""
+    reasons = scores.loc[scores["variable"] == variable, "reason"]
+    return REASONS[next((name for name in reasons if name != "not_at_this_scale"), "not_at_this_scale")]
+
+
+@commands.command(
+    rich_help_panel="Results",
+    epilog="Example: xh2cm export out.zarr cmip --variable ET --variable GPP --source-id H2CM-mine",
+)
+def export(
+    store: Annotated[
+        Path, typer.Argument(exists=True, metavar="STORE", help="What `xh2cm predict` has written, Zarr or NetCDF.")
+    ],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder the files are written to.")],
+    variable: Annotated[
+        list[str] | None,
+        about_output(
+            metavar="NAME",
+            autocompletion=an_output,
+            help="A flux or storage; all with a name in CMIP6 if not given. Repeat for more.",
+        ),
+    ] = None,
+    frequency: Annotated[
+        Literal["mon", "day"], about_output(help="Means of whole months, as ILAMB wants them, or days.")
+    ] = EXPORT["frequency"],
+    source_id: Annotated[str, about_output(metavar="ID", help="Model, in the names of the files.")] = EXPORT[
+        "source_id"
+    ],
+    experiment_id: Annotated[str, about_output(metavar="ID", help="Experiment, likewise.")] = EXPORT["experiment_id"],
+    member_id: Annotated[str, about_output(metavar="ID", help="Member, likewise; folds count themselves.")] = EXPORT[
+        "member_id"
+    ],
+    progress: Progress = True,
+    as_json: AsJson = False,
+) -> None:
+    """Write a prediction as CMIP6 names it, one NetCDF file a variable, for ILAMB and its like."""
+    with progress_shown(progress):
+        files = open_path(store).h2cm.to_cmip(
+            directory,
+            variables=variable,
+            frequency=frequency,
+            source_id=source_id,
+            experiment_id=experiment_id,
+            member_id=member_id,
+        )
+    tell(as_json, {"files": files}, "\n".join(map(str, files)))
+
+
+@commands.command(
+    rich_help_panel="Results", epilog="Example: xh2cm plot out.zarr --what map --variable ET --out et.png"
+)
+def plot(
+    store: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, metavar="STORE", help="A prediction or data, Zarr or NetCDF; for losses and folds a fit."
+        ),
+    ],
+    out: Annotated[Path, about_output(metavar="FILE", help="Picture to write: .png, .pdf, .svg, ...")],
+    what: Annotated[
+        Picture,
+        about_output(
+            metavar="PICTURE",
+            help=f"{', '.join(get_args(Picture))}; skill is that of the observations given.",
+        ),
+    ] = "overview",
+    variable: Annotated[
+        str | None, about_output(metavar="NAME", autocompletion=an_output, help="What to show it of.")
+    ] = None,
+    observations: Annotated[
+        Path | None, about_data(exists=True, metavar="PATH", help="Data that hold what was observed.")
+    ] = None,
+    names: Names = None,
+    units: Units = None,
+    when: Annotated[str | None, about_output(metavar="DATE", help="A day, month or year to map: 2001-07.")] = None,
+    metric: Annotated[str | None, about_output(metavar="NAME", help="A score to map, NSE if not given.")] = None,
+    scale: Annotated[
+        str | None,
+        about_output(metavar="SCALE", help="Of skill and series: daily, monthly, interannual; of skill also seasonal."),
+    ] = None,
+    dpi: Annotated[int, about_output(min=10, max=1200, help="Points of the picture in an inch.")] = 150,
+    progress: Progress = True,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a map, seasonal cycle, series, score, budgets, losses, folds, or one page of them, into a file."""
+    refuse_picture(out)
+    from xh2cm.results import plot as pictures
+
+    draw: Callable[..., Any] = pictures.values if what == "map" else getattr(pictures, what)
+    refuse_place(out, overwrite, "", [store, *([observations] if observations else [])])
+    told = {"names": mapping("--names", names), "units": mapping("--units", units)}
+    given: dict[str, Any]
+    given = {"variable": variable, "observations": observations, **told, "when": when, "metric": metric, "scale": scale}
+    takes = {*inspect.signature(draw).parameters} | ({"observations", *told} if what == "skill" else set())
+    for option, value in given.items():
+        if value is not None and option not in takes:
+            raise typer.BadParameter(f"is not for --what {what}", param_hint=f"--{option}")
+    for option in ("variable", *(["observations"] if what == "skill" else [])):
+        if option in takes and given[option] is None:
+            raise typer.BadParameter(f"is needed for --what {what}", param_hint=f"--{option}")
+    chosen = {option: value for option, value in given.items() if value is not None}
+    with progress_shown(progress):
+        shown: Any = xh2cm.load_fit(store) if what in ("losses", "folds") else open_path(store)
+        if observations:
+            chosen["observations"] = open_path(observations)
+        if what == "skill":
+            shown = shown.h2cm.score(chosen.pop("observations"), **{name: chosen.pop(name, None) for name in told})
+        axes = draw(shown, **chosen)
+    axes = axes if what in ("overview", "closure", "losses") else [axes]  # pages of several
+    axes[0].figure.savefig(out, dpi=dpi)
+    tell(as_json, {"what": what, "out": out}, f"{what} drawn in {out}")

@@ -373,14 +373,12 @@ def chromium(tmp_path_factory):
     if program is None:
         if os.getuid() != 0 or shutil.which("apt-get") is None:
             pytest.skip("Chromium is not installed, and only root on Debian or its like can: apt-get install chromium")
-        quiet = {
-            "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            "capture_output": True,
-            "timeout": PATIENCE,
-        }
-        for command in (["update"], ["install", "--no-install-recommends", "chromium"]):
-            if subprocess.run([*INSTALL, *command], check=False, **quiet).returncode:
-                pytest.skip(f"Chromium is not installed, and apt-get {command[0]} does not work here")
+        how = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "capture_output": True, "timeout": PATIENCE}
+        try:
+            for command in (["update"], ["install", "--no-install-recommends", "chromium"]):
+                subprocess.run([*INSTALL, *command], check=True, **how)
+        except (OSError, subprocess.SubprocessError) as error:
+            pytest.skip(f"Chromium is not installed, and cannot be: {error}")
         program = shutil.which("chromium")
     folder = tmp_path_factory.mktemp("chromium")
     command = [program, *FLAGS.split(), f"--user-data-dir={folder}", "about:blank"]

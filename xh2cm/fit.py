@@ -237,11 +237,11 @@ class Fit:
         if self.scaling is not None:
             tensors |= {name: x.contiguous().cpu() for name, x in self.scaling._asdict().items()}
         (folder / "weights.safetensors").write_bytes(safetensors.torch.save(tensors))
-        self.losses.to_netcdf(folder / "losses.nc")
+        self.losses.to_netcdf(folder / "losses.nc", engine="netcdf4")
         if self.labels is not None:
-            on_file(self.labels).to_netcdf(folder / "folds.nc")
+            on_file(self.labels).to_netcdf(folder / "folds.nc", engine="netcdf4")
         if self.maps:
-            self.maps.map(on_file, keep_attrs=True).to_netcdf(folder / "maps.nc")
+            self.maps.map(on_file, keep_attrs=True).to_netcdf(folder / "maps.nc", engine="netcdf4")
         about = {
             "format": FORMAT,
             "features": list(self.features),

@@ -93,7 +93,7 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier NetCDF file")
     fresh = with_history(laid_out(encoded(dataset)), f"written to {target.name}")
     with beside(target) as folder:
-        fresh.to_netcdf(folder / target.name)
+        fresh.to_netcdf(folder / target.name, engine="netcdf4")  # not every xarray takes it by itself
         (folder / target.name).replace(target)  # only now: until the new file is whole the old one stays
     return target
 

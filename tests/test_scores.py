@@ -646,3 +646,21 @@ def test_towers(shared):
     unseen = found["reason"].sel(variable="ET", site="CH-Dav", scale="daily")
     assert (unseen == [*REASONS].index("no_observation")).all()
     assert (found["missing"].sel(variable="ET", site="CH-Dav", scale="daily") == 365).all()
+
+
+def test_the_table_is_what_is_looked_at_first(twin):
+    out = xr.Dataset({"ET": twin["ET"].rename(month="time").resample(time="D").ffill()})
+    out["ET"].attrs["units"] = twin["ET"].attrs["units"]
+    scores = out.h2cm.score(twin)
+    table = scores.h2cm.score_table()
+    assert table.index.names == ["variable", "scale"]
+    assert ("ET", "daily") not in table.index  # observed by month
+    assert table.loc[("ET", "monthly"), "observations"] == scores["count_pooled"].sel(variable="ET", scale="monthly")
+    assert table.loc[("ET", "mean"), "NSE, pooled"] == round(
+        scores["NSE_pooled"].sel(variable="ET", scale="mean").item(), 2
+    )
+    assert table.loc[("ET", "interannual"), "absent because"] == "no mean"
+    groups = out.h2cm.score(twin, groups=xr.where(twin["lat"] > 0, "north", "south")).h2cm.score_table()
+    assert groups.index.names == ["group", "variable", "scale"]
+    with pytest.raises(InputError, match="scores: are none"):
+        twin.h2cm.score_table()

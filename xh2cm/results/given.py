@@ -58,13 +58,13 @@ DPI = 110
 class Given:
     """What a page is made of; each part may be absent."""
 
-    fit: Fit | None
-    prediction: xr.Dataset | None
-    data: xr.Dataset | None
-    targets: Sequence[str | Target] | None
-    names: Mapping[str, str | float] | None
-    units: Mapping[str, str] | None
-    told: Mapping[str, Any]
+    fit: Fit | None = None
+    prediction: xr.Dataset | None = None
+    data: xr.Dataset | None = None
+    targets: Sequence[str | Target] | None = None
+    names: Mapping[str, str | float] | None = None
+    units: Mapping[str, str] | None = None
+    told: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def report(self) -> Report | InputError | None:
@@ -74,7 +74,7 @@ class Given:
         told: dict[str, Any] = {"names": self.names, "units": self.units, **self.told}
         if self.fit is not None:
             told["forcing"] = self.fit.model.forcing
-            if told["static"] is None and {*self.fit.features} <= {*self.data.variables}:
+            if told.get("static") is None and {*self.fit.features} <= {*self.data.variables}:
                 told["static"] = self.fit.features
         try:
             return check(self.data, **told)

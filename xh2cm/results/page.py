@@ -47,7 +47,8 @@ footer { margin-top: 3em; font-size: 0.9em; }
   .xh2cm dd { margin: 0 0 0.5em; } }
 @media (prefers-color-scheme: dark) { body { color: #e3e6ea; background: #16191d; } a { color: #6db9e8; }
   figure img { padding: 4px; } }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; color: #000; background: #fff; }
+@page { size: A4 landscape; margin: 12mm; }
+@media print { body { max-width: none; padding: 0; font-size: 9pt; color: #000; background: #fff; }
   nav { display: none; } h2, h3 { break-after: avoid; } tr { break-inside: avoid; }
   details::details-content { content-visibility: visible; height: auto; } .xh2cm .wide { overflow: visible; } }
 """)

@@ -121,7 +121,9 @@ def look(variable: str, array: xr.DataArray, *, limits: tuple[float, float] | No
     centred = low < 0 < high and min(-low, high) > 0.05 * (high - low) and str(array.attrs.get("units")) != "degC"
     if centred and limits is None:
         low, high = -max(-low, high), max(-low, high)
-    return coloured(array, both_signs if centred else one_sign, low, high, labelled(array, variable))
+    downward = low < -abs(high) and known is not None and known.quantity.endswith("flux")  # the larger the darker
+    shades = both_signs if centred else f"{one_sign}_r" if downward else one_sign
+    return coloured(array, shades, low, high, labelled(array, variable))
 
 
 def look_of_score(metric: str, array: xr.DataArray, *, limits: tuple[float, float] | None = None) -> Look:

@@ -42,7 +42,7 @@ FEW = 8
 def data_check(given: Given) -> Markup:
     """What `check` says."""
     if given.report is None:
-        return no_data("What was found, converted and derived")
+        return no_data("The findings of the check")
     if isinstance(given.report, InputError):
         return beware("The data cannot be used as they are:") + items(map(str, given.report.findings))
     return Markup(given.report.__html__())

@@ -1,8 +1,9 @@
 # make demo   the main job on real data, in .venv          make lint   ruff and mypy, in .venv-test
-# make test   the tests, in .venv-test                     make clean  remove what these made
+# make test   the tests, in .venv-test                     make docs   the pages, in .venv-test, into docs/_build
+# make clean  remove what these made
 # Another Python: make test PYTHON=/path/to/python3.   Some tests only: make test ARGS="-k folds".
 
-.PHONY: demo test lint clean
+.PHONY: demo test docs lint clean
 .DEFAULT_GOAL := test
 
 PYTHON ?= $(shell for p in python3.11 python3; do \
@@ -25,11 +26,14 @@ demo: .venv/installed
 test: .venv-test/installed
 	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n auto --dist loadscope $(ARGS)
 
+docs: .venv-test/installed
+	OMP_NUM_THREADS=1 .venv-test/bin/sphinx-build --fail-on-warning --keep-going -j 2 docs docs/_build
+
 lint: .venv-test/installed
 	.venv-test/bin/ruff check
 	.venv-test/bin/ruff format --check
 	.venv-test/bin/mypy
 
 clean:
-	rm -rf .venv .venv-test build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-test build dist docs/_build docs/reference/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find xh2cm tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

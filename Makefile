@@ -1,5 +1,5 @@
 # make demo   the main job on real data, in .venv          make lint   ruff and mypy, in .venv-test
-# make test   the tests, in .venv-test                     make docs   the pages, in .venv-test, into docs/_build
+# make test   the tests, in .venv-test                     make docs   the pages, in .venv-test, into docs/_build/html
 # make clean  remove what these made
 # Another Python: make test PYTHON=/path/to/python3.   Some tests only: make test ARGS="-k folds".
 
@@ -27,7 +27,7 @@ test: .venv-test/installed
 	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n auto --dist loadscope $(ARGS)
 
 docs: .venv-test/installed
-	OMP_NUM_THREADS=1 .venv-test/bin/sphinx-build --fail-on-warning --keep-going -j 2 docs docs/_build
+	OMP_NUM_THREADS=1 .venv-test/bin/sphinx-build --fail-on-warning --keep-going -j 2 docs docs/_build/html
 
 lint: .venv-test/installed
 	.venv-test/bin/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from xh2cm.results.plot import Plots
 sys.modules["xh2cm.tutorial"] = xh2cm.tutorial  # autodoc looks for what users write
 H2CMAccessor.plot = Plots  # which the property gives: autodoc asks the class
 
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # cells show no bar of progress, so need no widgets for one
+
 GENERATED = Path(__file__).with_name("reference") / "generated"
 
 project = "xh2cm"
@@ -53,7 +56,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"  # what is built anew is run anew
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 nb_merge_streams = True
@@ -78,6 +81,7 @@ html_theme_options = {
     "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "show_toc_level": 2,
+    "secondary_sidebar_items": {"**": ["page-toc"], "variables": []},  # its tables are wide
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
@@ -95,7 +99,7 @@ def mathml(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> 
     raise nodes.SkipNode
 
 
-def generate(app: Sphinx) -> None:
+def generate(_app: Sphinx) -> None:
     """Write what stands in the code only: the tables, and what each command takes."""
     tables.PAGE.write_text(tables.page(), encoding="utf-8")
     GENERATED.mkdir(exist_ok=True)

@@ -1,10 +1,9 @@
 # make demo   the main job on real data, in .venv          make lint   ruff and mypy, in .venv-test
-# make test   the tests, in .venv-test                     make clean  remove what these made
+# make test   the tests, in .venv-test                     make docs   the pages, in .venv-test, into docs/_build/html
+# make lowest the wheel, with the lowest versions it names, in .venv-lowest       make clean  remove what these made
 # Another Python: make test PYTHON=/path/to/python3.   Some tests only: make test ARGS="-k folds".
 
-# make lowest   the wheel, with the lowest versions it says it works with, in .venv-lowest
-
-.PHONY: demo test lint lowest clean
+.PHONY: demo test docs lint lowest clean
 .DEFAULT_GOAL := test
 
 PYTHON ?= $(shell for p in python3.11 python3; do \
@@ -27,6 +26,9 @@ demo: .venv/installed
 test: .venv-test/installed
 	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n auto --dist loadscope $(ARGS)
 
+docs: .venv-test/installed
+	OMP_NUM_THREADS=1 .venv-test/bin/sphinx-build --fail-on-warning --keep-going -j 2 docs docs/_build/html
+
 lint: .venv-test/installed
 	.venv-test/bin/ruff check
 	.venv-test/bin/ruff format --check
@@ -47,5 +49,5 @@ lowest: .venv-lowest/installed
 		$(addprefix ../tests/test_,$(addsuffix .py,check cf export folds plot portions predict scores state trust units))
 
 clean:
-	rm -rf .venv .venv-test .venv-lowest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-test .venv-lowest build dist docs/_build docs/reference/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find xh2cm tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

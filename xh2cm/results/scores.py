@@ -232,7 +232,7 @@ def score(
     Notes
     -----
     A prediction is only compared where there is an observation, and both sides are averaged over the same days and
-    months. Scales: see `xh2cm.results.pairs.at_scale`; ``mean`` is one mean a cell, so pooled it is the pattern in
+    months. Scales: see ``xh2cm.results.pairs.at_scale``; ``mean`` is one mean a cell, so pooled it is the pattern in
     space. Of total water storage the anomalies from each cell's own mean over the common months (or days) are compared.
 
     References

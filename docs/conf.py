@@ -1,0 +1,115 @@
+"""How the pages become a site: `make docs`. Nothing is fetched, neither while it is built nor while it is read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
+from sphinx_autosummary_accessors import templates_path as accessor_templates
+from typer import Context
+from typer.cli import get_docs_for_click
+from typer.main import get_command
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tables
+
+import xh2cm
+from xh2cm.accessor import H2CMAccessor
+from xh2cm.cli import app as command_line
+from xh2cm.results.plot import Plots
+
+sys.modules["xh2cm.tutorial"] = xh2cm.tutorial  # autodoc looks for what users write
+H2CMAccessor.plot = Plots  # which the property gives: autodoc asks the class
+
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # cells show no bar of progress, so need no widgets for one
+
+GENERATED = Path(__file__).with_name("reference") / "generated"
+
+project = "xh2cm"
+author = copyright = "xh2cm developers"  # noqa: A001
+version = release = xh2cm.__version__
+
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_autosummary_accessors",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_build", "reference/generated/*.md"]
+templates_path = ["_templates", accessor_templates]
+nitpicky = True
+nitpick_ignore_regex = [("py:obj", r"(?!xh2cm\.).*")]  # a name in a docstring is a link where there is a page for it
+
+# Pages: Markdown, whose code cells are run
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+nb_execution_mode = "force"  # what is built anew is run anew
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_execution_in_temp = True
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+nb_merge_streams = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+# Docstrings: numpydoc
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings say them
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False  # templates do
+default_role = "autolink"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "xh2cm"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": {"**": ["page-toc"], "variables": []},  # its tables are wide
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+
+
+def mathml(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Write a formula as browsers read it, without a script."""
+    block = isinstance(node, nodes.math_block)
+    try:
+        formula = tex2mathml(node.astext(), as_block=block)
+    except MathError as error:
+        logging.getLogger(__name__).warning("formula: %s", error, location=node)
+        formula = translator.encode(node.astext())
+    translator.body.append(f'<div class="math">{formula}</div>' if block else formula)
+    raise nodes.SkipNode
+
+
+def generate(_app: Sphinx) -> None:
+    """Write what stands in the code only: the tables, and what each command takes."""
+    tables.PAGE.write_text(tables.page(), encoding="utf-8")
+    GENERATED.mkdir(exist_ok=True)
+    commands = get_command(command_line)
+    text = get_docs_for_click(obj=commands, ctx=Context(commands), name="xh2cm", indent=0, title="Commands")
+    (GENERATED / "commands.md").write_text(text, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    """Join it to Sphinx."""
+    logging.getLogger("sphinx.directives.other").logger.addFilter(lambda r: getattr(r, "subtype", "") != "empty_glob")
+    app.add_html_math_renderer("mathml", inline_renderers=(mathml, None), block_renderers=(mathml, None))
+    app.connect("builder-inited", generate, priority=100)

@@ -120,7 +120,6 @@ def deal(_app: Sphinx, _env: BuildEnvironment, pages: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     """Join it to Sphinx."""
-    logging.getLogger("sphinx.directives.other").logger.addFilter(lambda r: getattr(r, "subtype", "") != "empty_glob")
     app.add_html_math_renderer("mathml", inline_renderers=(mathml, None), block_renderers=(mathml, None))
     app.connect("env-before-read-docs", deal)
     app.connect("builder-inited", generate, priority=100)

@@ -10,6 +10,7 @@ from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 from sphinx_autosummary_accessors import templates_path as accessor_templates
@@ -69,10 +70,12 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # templates do
 default_role = "autolink"
 
+highlight_language = "none"  # what a block without a language holds is what a command printed
+
 html_theme = "pydata_sphinx_theme"
 html_title = "xh2cm"
 html_static_path = ["_static"]
-html_css_files = ["wide.css"]
+html_css_files = ["xh2cm.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
@@ -103,13 +106,20 @@ def generate(_app: Sphinx) -> None:
     """Write what stands in the code only: the tables, and what each command takes."""
     tables.PAGE.write_text(tables.page(), encoding="utf-8")
     GENERATED.mkdir(exist_ok=True)
-    commands = get_command(command_line)
-    text = get_docs_for_click(obj=commands, ctx=Context(commands), name="xh2cm", indent=0, title="Commands")
+    program = get_command(command_line)
+    context = Context(program)
+    commands = [program.get_command(context, name) for name in program.list_commands(context)]
+    text = "\n\n".join([get_docs_for_click(obj=c, ctx=context, call_prefix="xh2cm", indent=1) for c in commands])
     (GENERATED / "commands.md").write_text(text, encoding="utf-8")
+
+
+def deal(_app: Sphinx, _env: BuildEnvironment, pages: list[str]) -> None:
+    """Deal the pages out: Sphinx gives each process some that follow each other, and those that run code do."""
+    pages[:] = [page for first in range(8) for page in pages[first::8]]
 
 
 def setup(app: Sphinx) -> None:
     """Join it to Sphinx."""
-    logging.getLogger("sphinx.directives.other").logger.addFilter(lambda r: getattr(r, "subtype", "") != "empty_glob")
     app.add_html_math_renderer("mathml", inline_renderers=(mathml, None), block_renderers=(mathml, None))
+    app.connect("env-before-read-docs", deal)
     app.connect("builder-inited", generate, priority=100)

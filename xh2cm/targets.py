@@ -109,6 +109,7 @@ TARGET_TABLE: tuple[Target, ...] = (
 """The published comparisons; respiration and NPP, which the published model is not trained on, month by month."""
 
 PRIORS: tuple[Prior, ...] = (Prior("co2_sensitivity", 0.0015, 0.0005), Prior("q10", 1.5, 0.3))
+"""What is known of global constants beforehand, as published."""
 
 
 def leaf_area_index(fapar: Tensor, extinction: float = 0.5) -> Tensor:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import cProfile
 import dataclasses
+import io
 import json
 import multiprocessing
 import os
 import platform
+import pstats
 import resource
 import sys
 import tempfile
@@ -16,12 +19,14 @@ import time
 import types
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import dask
 import numpy as np
+import psutil
 import torch
 import xarray as xr
 
@@ -30,21 +35,32 @@ from xh2cm.data.cells import to_tensors
 from xh2cm.data.published import FORCING_GROUPS, MONTHLY_GROUPS
 from xh2cm.data.twin import observe, truth, twin
 from xh2cm.fit import Fit
-from xh2cm.model import HybridModel, SpinUp
+from xh2cm.model import HybridModel, SpinUp, networks
+from xh2cm.physics import (
+    BetaSoil,
+    LloydTaylorRespiration,
+    PenmanMonteithEvaporation,
+    PowerGroundwater,
+    Processes,
+    RadiationSnow,
+)
 from xh2cm.predict import predict_dataset
 from xh2cm.targets import TARGET_TABLE
 from xh2cm.train import Portions, Training, normalisation, train
 from xh2cm.variables import FORCING
 
-LOOPS: Mapping[str, Mapping[str, Any]] = {"plain": {"loop": "plain"}, "fast": {"loop": "fast"}}
-"""Loops through time, and what training and prediction are told to take them."""
+LOOPS = {"plain": ("plain", "highest"), "fast": ("fast", "highest"), "fast, bfloat16": ("fast", "medium")}
+"""Loops through time: what training and prediction are told, and what torch is told of the precision of products."""
 
-GRID = (20, 20)
-LAT, LON = 8, 16
-"""Cells of the store, and the corner of it that is trained on: 128 of 400."""
+CORNERS = {32: (4, 8), 128: (8, 16), 512: (16, 32)}
+"""Numbers of cells, and the corner of the grid that holds them."""
 
-DAYS = 730
-FOLDS, DAYS_OF_FOLDS = 10, 182
+GRID = (20, 35)
+CELLS, DAYS = 128, 730
+"""What is trained and predicted where nothing else is said."""
+
+FEW_DAYS, DAYS_THAT_GROW, FOLDS_THAT_GROW = 91, (91, 182, 365, 730), (1, 2, 5, 10)
+FOLDS = 10
 FEATURES = 30
 SEEN_BY_ALL = 10**6
 """A fold label that no fold has: every fold trains on all cells."""
@@ -52,6 +68,20 @@ SEEN_BY_ALL = 10**6
 CHUNKS = {"chunks 365 x 10 x 10": (365, 10, 10), "one chunk": (DAYS, *GRID)}
 PUBLISHED_CELLS = 8
 """Cells the published loader reads, one by one, in a measurement."""
+
+SWAPPED = {
+    "five processes swapped": {
+        "processes": Processes(
+            snow=RadiationSnow(),
+            evaporation=PenmanMonteithEvaporation(),
+            soil=BetaSoil(),
+            groundwater=PowerGroundwater(),
+            respiration=LloydTaylorRespiration(),
+        )
+    },
+    "GRU for LSTM": {"networks": networks(lstm={"kind": "gru"})},
+}
+"""Models with other processes or networks."""
 
 MATRIX = 2048
 PASSES = {"training step": 4, "prediction": 2}
@@ -105,33 +135,52 @@ class Work:
         return self.cells.forcing[..., 0].numel()
 
 
-def work_of(store: Path, days: int) -> Work:
-    """Bring the corner of a store that is trained on to memory."""
-    corner = xh2cm.open_published(store).isel(lat=slice(0, LAT), lon=slice(0, LON), time=slice(0, days))
+def work_of(store: Path, days: int, cells: int = CELLS, **model: Any) -> Work:
+    """Bring a corner of a store to memory."""
+    lat, lon = CORNERS[cells]
+    corner = xh2cm.open_published(store).isel(lat=slice(0, lat), lon=slice(0, lon), time=slice(0, days))
     corner = corner.sel(month=slice(None, corner["time"].values[-1])).load()
-    return Work(corner.h2cm.check().dataset, corner.h2cm.to_tensors(device="cpu"), HybridModel(FEATURES))
+    return Work(corner.h2cm.check().dataset, corner.h2cm.to_tensors(device="cpu"), HybridModel(FEATURES, **model))
 
 
 # -- jobs ----------------------------------------------------------------------------------------------------------
 
 
-def train_step(work: Work, folds: int, loop: Mapping[str, Any]) -> Job:
+def by(loop: str, job: Callable[..., Any]) -> Callable[[], Any]:
+    """Do something with one of `LOOPS`."""
+    kind, precision = LOOPS[loop]
+
+    def done() -> Any:
+        torch.set_float32_matmul_precision(precision)
+        try:
+            return job(loop=kind)
+        finally:
+            torch.set_float32_matmul_precision("highest")
+
+    return done
+
+
+def train_step(work: Work, folds: int, loop: str) -> Job:
     """One optimiser step on all cells: spin-up, forward, losses of all published targets, backward, update."""
     label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL)
     targets = TARGET_TABLE[: len(MONTHLY_GROUPS) + 1]
     portions = Portions.whole(work.cells, label)
     scales = normalisation(portions, range(folds), targets, "stored")
     once = Training(epochs=1, patience=None, batch_size=len(label))
-    return lambda: train(portions, range(folds), work.model, targets, scales, once, progress=False, **loop)
+    return by(loop, partial(train, portions, range(folds), work.model, targets, scales, once, progress=False))
 
 
-def prediction(work: Work, loop: Mapping[str, Any]) -> Job:
+def prediction(work: Work, folds: int, loop: str) -> Job:
     """Spin-up and run of all cells, with every variable of the model recorded, as the published code does."""
     label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL)
-    scaling = normalisation(Portions.whole(work.cells, label), [0], (), "stored").scaling
-    weights = work.model.initial(torch.Generator().manual_seed(0)).unsqueeze(0)
-    fit = Fit(weights, work.model, scaling, work.cells.features, None, xr.Dataset(coords={"fold": [0]}), SpinUp(), {})
-    return lambda: predict_dataset(work.dataset, fit, variables="all", device="cpu", **loop)
+    scaling = normalisation(Portions.whole(work.cells, label), range(folds), (), "stored").scaling
+    weights = torch.stack([work.model.initial(torch.Generator().manual_seed(k)) for k in range(folds)])
+    known = xr.Dataset(coords={"fold": range(folds)})
+    fit = Fit(weights, work.model, scaling, work.cells.features, None, known, SpinUp(), {})
+    return by(loop, partial(predict_dataset, work.dataset, fit, variables="all", device="cpu"))
+
+
+JOBS = {"training step": train_step, "prediction": prediction}
 
 
 def matrix_product() -> Job:
@@ -175,7 +224,8 @@ def published_jobs(store: Path) -> dict[str, Job]:
     from models.hybrid.h2cm import H2CM
 
     everything = ZarrDataset(str(store), "global", 0)
-    corner = [i for i, (lat, lon) in enumerate(everything.coord_indices) if lat < LAT and lon < LON]
+    rows, columns = CORNERS[CELLS]
+    corner = [i for i, (lat, lon) in enumerate(everything.coord_indices) if lat < rows and lon < columns]
     batch = torch.utils.data.default_collate([everything[i] for i in corner])
     model = H2CM(str(store), "cpu", 0)
     optimiser = model.configure_optimizers()[0][0]
@@ -199,17 +249,24 @@ def published_jobs(store: Path) -> dict[str, Job]:
 # -- measuring -----------------------------------------------------------------------------------------------------
 
 
-def alternate(jobs: Mapping[str, Job], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each job, warmed up once, then in turns, so that what disturbs the machine disturbs all of them."""
-    for job in jobs.values():
-        job()
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(repeats):
-        for name, job in jobs.items():
-            begin = time.perf_counter()
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """How often, and by which clock, something is timed."""
+
+    repeats: int
+    clock: Callable[[], float]
+
+    def alternate(self, jobs: Mapping[Any, Job]) -> dict[Any, list[float]]:
+        """Seconds of each job, warmed up once, then in turns, so that what disturbs one disturbs all of them."""
+        for job in jobs.values():
             job()
-            times[name].append(time.perf_counter() - begin)
-    return times
+        times: dict[Any, list[float]] = {name: [] for name in jobs}
+        for _ in range(self.repeats):
+            for name, job in jobs.items():
+                begin = self.clock()
+                job()
+                times[name].append(self.clock() - begin)
+        return times
 
 
 def held_at_most() -> float:
@@ -224,8 +281,17 @@ def held_at_most() -> float:
 def peak_memory(store: Path, loop: str) -> tuple[float, float]:
     """GiB that a process which trains one step holds at most, and with the libraries alone."""
     libraries = held_at_most()
-    train_step(work_of(store, DAYS), 1, LOOPS[loop])()
+    train_step(work_of(store, DAYS), 1, loop)()
     return held_at_most(), libraries
+
+
+def first_step(store: Path, cache: Path) -> tuple[float, float]:
+    """Seconds from the start of a process until it is ready to train, and then of its first step."""
+    os.environ["XH2CM_CACHE"] = str(cache)
+    step = train_step(work_of(store, DAYS), 1, "fast")
+    ready = time.time()
+    step()
+    return ready - psutil.Process().create_time(), time.time() - ready
 
 
 def in_a_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -297,50 +363,79 @@ def table(rows: list[Row]) -> str:
     return "\n".join([shown[0], "-" * max(map(len, shown)), *shown[1:]])
 
 
-def walks(store: Path, theirs: Mapping[str, Job], repeats: int) -> tuple[list[Row], float]:
+def speed_of(times: list[float]) -> float:
+    """Operations a second of the matrix product."""
+    return 2 * MATRIX**3 / median(times)
+
+
+def walks(store: Path, theirs: Mapping[str, Job], watch: Watch) -> tuple[list[Row], float]:
     """Training and prediction by every loop, and the speed of the matrix product in the same run."""
     work = work_of(store, DAYS)
     matrices = [w.shape for name, w in work.model.layout.items() if len(w.shape) > 1 and not name.startswith("static.")]
     operations = 2 * sum(rows * columns for rows, columns in matrices)
-    makers = {
-        "training step": lambda loop: train_step(work, 1, loop),
-        "prediction": lambda loop: prediction(work, loop),
-    }
-    jobs = {(name, by): make(loop) for name, make in makers.items() for by, loop in LOOPS.items()}
-    jobs |= {(name, "published"): theirs[name] for name in makers if name in theirs}
-    times = alternate(jobs | {("matrix product", ""): matrix_product()}, repeats)
-    speed = 2 * MATRIX**3 / median(times.pop(("matrix product", "")))
+    jobs = {(name, loop): make(work, 1, loop) for name, make in JOBS.items() for loop in LOOPS}
+    jobs |= {(name, "published"): theirs[name] for name in JOBS if name in theirs}
+    times = watch.alternate(jobs | {("matrix product", ""): matrix_product()})
+    speed = speed_of(times.pop(("matrix product", "")))
     rows = []
     for name, passes in PASSES.items():
         plain = median(times[name, "plain"]) / work.cell_days
         rows += [
-            Row(name, by, seconds, work.cell_days, "us a cell and day", 1e6, plain, passes * operations / speed)
-            for (of, by), seconds in times.items()
+            Row(name, loop, seconds, work.cell_days, "us a cell and day", 1e6, plain, passes * operations / speed)
+            for (of, loop), seconds in times.items()
             if of == name
         ]
     return rows, speed
 
 
-def folds(store: Path, repeats: int) -> list[Row]:
-    """Ten folds in one pass, against ten times one."""
-    work = work_of(store, DAYS_OF_FOLDS)
-    jobs = {(count, by): train_step(work, count, loop) for by, loop in LOOPS.items() for count in (1, FOLDS)}
-    times = alternate(jobs, repeats)
-    one = median(times[1, "plain"]) / work.cell_days
+def many(store: Path, watch: Watch) -> list[Row]:
+    """One and ten folds of few and many cells, on a season."""
     rows = []
-    for (count, by), seconds in times.items():
-        name = f"training step, {count} fold{'s' * (count > 1)}, {DAYS_OF_FOLDS} days"
-        rows.append(Row(name, by, seconds, count * work.cell_days, "us a cell and day", 1e6, one))
+    for cells in CORNERS:
+        work = work_of(store, FEW_DAYS, cells)
+        for name, make in JOBS.items():
+            jobs = {(count, loop): make(work, count, loop) for loop in ("plain", "fast") for count in (1, FOLDS)}
+            times = watch.alternate(jobs)
+            one = median(times[1, "plain"]) / work.cell_days
+            rows += [
+                Row(f"{name}, {count} x {cells}", loop, seconds, count * work.cell_days, "us a cell and day", 1e6, one)
+                for (count, loop), seconds in times.items()
+            ]
     return rows
 
 
-def loads(stores: Mapping[str, Path], theirs: Mapping[str, Mapping[str, Job]], repeats: int) -> list[Row]:
+def growth(store: Path, watch: Watch) -> dict[str, dict[int, list[float]]]:
+    """Seconds of a training step by the fast loop, for more and more of one thing."""
+    works = {(cells, FEW_DAYS): work_of(store, FEW_DAYS, cells) for cells in CORNERS}
+    works |= {(CELLS, days): work_of(store, days) for days in DAYS_THAT_GROW}
+    jobs = {("cells", cells): train_step(works[cells, FEW_DAYS], 1, "fast") for cells in CORNERS}
+    jobs |= {("days", days): train_step(works[CELLS, days], 1, "fast") for days in DAYS_THAT_GROW}
+    jobs |= {("folds", folds): train_step(works[CELLS, FEW_DAYS], folds, "fast") for folds in FOLDS_THAT_GROW}
+    found: dict[str, dict[int, list[float]]] = {}
+    for (name, number), seconds in watch.alternate(jobs).items():
+        found.setdefault(name, {})[number] = seconds
+    return found
+
+
+def swaps(store: Path, watch: Watch) -> list[Row]:
+    """A training step of other models by the fast loop."""
+    works = {"published model": work_of(store, FEW_DAYS)}
+    works |= {name: work_of(store, FEW_DAYS, **model) for name, model in SWAPPED.items()}
+    times = watch.alternate({name: train_step(work, 1, "fast") for name, work in works.items()})
+    base = median(times["published model"]) / works["published model"].cell_days
+    return [
+        Row(f"training step, {name}", "fast", seconds, works[name].cell_days, "us a cell and day", 1e6, base)
+        for name, seconds in times.items()
+    ]
+
+
+def loads(stores: Mapping[str, Path], theirs: Mapping[str, Mapping[str, Job]], watch: Watch) -> list[Row]:
     """Loading, from chunks of several shapes."""
     cells = GRID[0] * GRID[1]
     rows = []
     for chunks, store in stores.items():
         jobs = loading(store) | ({"published": theirs[chunks]["loading"]} if chunks in theirs else {})
-        times = alternate(jobs, repeats)
+        times = watch.alternate(jobs)
         base = median(times["check not included"]) / cells
         for name, seconds in times.items():
             count = PUBLISHED_CELLS if name == "published" else cells
@@ -348,13 +443,78 @@ def loads(stores: Mapping[str, Path], theirs: Mapping[str, Mapping[str, Job]], r
     return rows
 
 
+def effect(store: Path, steps: int = 40) -> list[str]:
+    """What products of bfloat16 numbers change: training from the same start, and predicting with the same weights."""
+    work = work_of(store, DAYS)
+    label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL)
+    portions, targets = Portions.whole(work.cells, label), TARGET_TABLE[: len(MONTHLY_GROUPS) + 1]
+    scales = normalisation(portions, [0], targets, "stored")
+    course = Training(epochs=steps, patience=None, batch_size=len(label))
+    learn = partial(train, portions, [0], work.model, targets, scales, course, progress=False)
+    fits = {loop: by(loop, learn)() for loop in ("fast", "fast, bfloat16")}
+    known = xr.Dataset(coords={"fold": [0]})
+    fit = Fit(fits["fast"].weights, work.model, scales.scaling, work.cells.features, None, known, SpinUp(), {})
+    exact, rounded = (by(loop, partial(predict_dataset, work.dataset, fit, device="cpu"))() for loop in fits)
+    lines = []
+    for loop, found in fits.items():
+        first, *_, last = found.losses["loss"].sel(split="training", target="total").isel(fold=0).values
+        lines.append(f"{loop}: loss {first:.4f} at the first of {steps} steps, {last:.4f} at the last")
+    for name, values in exact.data_vars.items():
+        apart = abs(rounded[name] - values) / values.std()
+        lines.append(f"{name}: {float(apart.mean()):.1e} standard deviations apart, {float(apart.max()):.1e} at most")
+    return lines
+
+
 def profile(store: Path) -> str:
-    """Where a training step of 64 days spends its time."""
-    step = train_step(work_of(store, 64), 1, LOOPS["plain"])
-    step()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+    """Where a training step spends the processor's time; `forward` of lanes.py is spin-up and run."""
+    told = io.StringIO()
+    for loop in ("plain", "fast"):
+        step = train_step(work_of(store, FEW_DAYS), 1, loop)
         step()
-    return found.key_averages().table(sort_by="self_cpu_time_total", row_limit=20)
+        found = cProfile.Profile(time.process_time)
+        found.runcall(step)
+        pstats.Stats(found, stream=told).strip_dirs().sort_stats("tottime").print_stats(12)
+    return told.getvalue()
+
+
+# -- the figure ----------------------------------------------------------------------------------------------------
+
+
+def plot(found: Mapping[str, Any], path: Path) -> None:
+    """Draw what `--json` holds."""
+    import matplotlib.pyplot as plt
+
+    colours = {"published": "#888888", "plain": "#E69F00", "fast": "#0072B2", "fast, bfloat16": "#56B4E9"}
+    figure, (left, *right) = plt.subplots(1, 4, figsize=(13, 3.6), width_ratios=[2, 1, 1, 1], layout="constrained")
+    rows = [row for row in found["rows"] if row["limit"]]
+    for i, name in enumerate(PASSES):
+        bars = {row["by"]: row for row in rows if row["work"] == name}
+        shown = [loop for loop in colours if loop in bars]
+        at = i * (len(colours) + 1) + np.arange(len(shown))
+        drawn = left.bar(at, [1e6 * bars[x]["each"] for x in shown], color=[colours[x] for x in shown])
+        left.bar_label(drawn, fmt="%.1f", fontsize=8)
+        limit = 1e6 * bars["fast"]["limit"]
+        left.plot(
+            [at[0] - 0.5, at[-1] + 0.5], [limit, limit], color="black", label="" if i else "float32 matrix product"
+        )
+        left.text(at.mean(), -0.06, name, ha="center", va="top", transform=left.get_xaxis_transform())
+    for loop, colour in colours.items():
+        if any(row["by"] == loop for row in rows):
+            left.bar(0, 0, color=colour, label=loop)
+    left.set(xticks=[], ylabel="us a cell and day", title=f"{CELLS} cells x {DAYS} days, one fold")
+    left.legend(frameon=False, fontsize=8)
+    others = {
+        "cells": f"1 fold x {FEW_DAYS} days",
+        "days": f"1 fold x {CELLS} cells",
+        "folds": f"{CELLS} cells x {FEW_DAYS} days",
+    }
+    for axes, (name, what) in zip(right, others.items(), strict=True):
+        numbers = sorted(int(x) for x in found["growth"][name])
+        seconds = [median(found["growth"][name][str(x)]) for x in numbers]
+        axes.plot(numbers, seconds, "o-", color=colours["fast"])
+        axes.plot([0, numbers[-1]], [0, seconds[-1]], ":", color="black", linewidth=1)
+        axes.set(xlabel=name, ylabel="s", title=f"a training step,\n{what}", xlim=(0, None), ylim=(0, None))
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -363,41 +523,60 @@ def main() -> None:
         "--published", type=Path, metavar="PATH", help="a checkout of the published code, to be timed beside"
     )
     parser.add_argument("--quick", action="store_true", help="medians of 3 instead of 5")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
-        "--profile", action="store_true", help="show where a training step spends its time, and nothing else"
+        "--processor-time", action="store_true", help="time of the processor instead of the wall; with one thread only"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them")
+    parser.add_argument("--effect", action="store_true", help="what bfloat16 changes, and nothing else")
+    parser.add_argument(
+        "--profile", action="store_true", help="where a training step spends its time, and nothing else"
     )
     asked = parser.parse_args()
-    repeats = 3 if asked.quick else 5
-    about = machine() | {"cells": LAT * LON, "days": DAYS, "repeats": repeats}
+    if asked.processor_time and torch.get_num_threads() > 1:
+        parser.error("threads that wait for each other use the processor too: set OMP_NUM_THREADS=1")
+    watch = Watch(3 if asked.quick else 5, time.process_time if asked.processor_time else time.perf_counter)
+    about = machine() | {"repeats": watch.repeats, "clock": watch.clock.__name__}
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         stores = {name: Path(folder) / f"{k}.zarr" for k, name in enumerate(CHUNKS)}
         for name, store in stores.items():
             write_store(store, CHUNKS[name])
         store = next(iter(stores.values()))
-        if asked.profile:
-            print(profile(store))
+        if asked.profile or asked.effect:
+            print(profile(store) if asked.profile else "\n".join(effect(store)))
             return
-        memory = {by: in_a_fresh_process(peak_memory, store, by) for by in LOOPS}
+        memory = {loop: in_a_fresh_process(peak_memory, store, loop) for loop in ("plain", "fast")}
+        first = [in_a_fresh_process(first_step, store, Path(folder) / "cache") for _ in range(2)]
         theirs: dict[str, dict[str, Job]] = {}
         if asked.published:
             stack.enter_context(published_code(asked.published))
             theirs = {name: published_jobs(store) for name, store in stores.items()}
-        rows, speed = walks(store, theirs.get(next(iter(stores)), {}), repeats)
-        rows += folds(store, repeats)
-        rows += loads(stores, theirs, repeats)
+        rows, speed = walks(store, theirs.get(next(iter(stores)), {}), watch)
+        rows += many(store, watch)
+        rows += swaps(store, watch)
+        grown = growth(store, watch)
+        rows += loads(stores, theirs, watch)
     print(f"\n{table(rows)}\n")
+    for name, seconds in grown.items():
+        print(f"seconds of a training step, fast, by {name}:", *(f"{x}: {median(s):.3f}" for x, s in seconds.items()))
     print(f"matrix product, {MATRIX} x {MATRIX}, float32: {speed / 1e9:.0f} GFLOP/s")
-    for by, (most, libraries) in memory.items():
+    for loop, (most, libraries) in memory.items():
         print(
-            f"memory, a process that trains one step, {by}: {most:.2f} GiB ({libraries:.2f} with the libraries alone)"
+            f"memory, a process that trains one step, {loop}: {most:.2f} GiB ({libraries:.2f} with the libraries alone)"
+        )
+    for (ready, step), what in zip(first, ("nothing", "the same"), strict=True):
+        print(
+            f"a fresh process, {what} compiled before: {ready:.1f} s until the data are there, first step {step:.1f} s"
         )
     print(f"load at the end: {os.getloadavg()[0]:.2f}")
+    told = [dataclasses.asdict(row) | {"each": row.each} for row in rows]
+    content = {"machine": about, "rows": told, "growth": grown, "flops": speed, "memory_gib": memory, "first_s": first}
+    found = json.loads(json.dumps(content))
     if asked.json:
-        told = [dataclasses.asdict(row) | {"each": row.each} for row in rows]
-        content = {"machine": about, "rows": told, "flops": speed, "memory_gib": memory}
-        asked.json.write_text(json.dumps(content, indent=1))
+        asked.json.write_text(json.dumps(found, indent=1))
+    if asked.plot:
+        plot(found, asked.plot)
 
 
 if __name__ == "__main__":

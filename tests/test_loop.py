@@ -236,6 +236,24 @@ def test_more_threads_give_the_same_bits(monkeypatch, model):
             assert torch.equal(x, y)
 
 
+@GATED
+def test_products_are_less_precise_only_when_asked_and_where_that_can_be(model):
+    inputs = given(model, cells=50)
+    before, *_ = expected = result(model, "fast", inputs=inputs)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = result(model, "fast", inputs=inputs)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    bfloat16 = "__AVX512BF16__" in build.compiler()[1]
+    assert torch.equal(found[0]["gpp"], before["gpp"]) is not bfloat16
+    for name in ("gpp", "et", "tws"):
+        assert same(found[0][name], before[name], 1e-2), name
+    for name, gradient in expected[2].items():
+        assert same(found[2][name], gradient, 0.1), name
+    assert torch.equal(result(model, "fast", inputs=inputs)[0]["gpp"], before["gpp"])
+
+
 def test_without_gradients_nothing_is_kept_for_them():
     model = MODELS["published"]
     with torch.no_grad():

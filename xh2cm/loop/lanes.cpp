@@ -108,14 +108,51 @@ static inline vec squashed(vec x) { return 1.0f - 2.0f * inverse(1.0f + power2(n
 
 // -- matrix products -------------------------------------------------------------------------------------------------
 
-template <int R> static inline void panel(const float* w, const vec* x, int columns, const vec* base, vec* out) {
+// Factors are float32 or, where `BFLOAT16` is asked for and the processor multiplies them, pairs of bfloat16; sums and all
+// that is no product are float32 always. `factors` makes those of vectors one after the other, `lane_factors` those of the
+// lanes of each vector; either may leave them where they are.
+#if defined BFLOAT16 && defined __AVX512BF16__
+constexpr int PAIR = 2;
+typedef uint32_t factor;
+typedef uint32_t factor_vec __attribute__((vector_size(4 * LANES)));
+static inline factor_vec rounded(vec x) { return (factor_vec)_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x)); }
+static inline factor_vec paired(vec x, vec next) { return rounded(x) | rounded(next) << 16; }
+static inline factor paired(float x, float next) { return paired(all(x), all(next))[0]; }
+static inline vec plus_product(vec sum, factor a, factor_vec b) {
+  return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(a - factor_vec{}), (__m512bh)b);
+}
+static inline const factor_vec* factors(const vec* x, int count, factor_vec* room) {
+  for (int k = 0; k < count; k += 2) room[k / 2] = paired(x[k], k + 1 < count ? x[k + 1] : vec{});
+  return room;
+}
+static inline const factor* lane_factors(const vec* x, int count, int64_t& step, int days, factor* room) {
+  for (int d = 0; d < days; d++, x = (const vec*)((const float*)x + step))
+    for (int k = 0; k < count; k++) _mm256_storeu_si256((__m256i*)(room + (d * count + k) * LANES / 2), (__m256i)_mm512_cvtneps_pbh((__m512)x[k]));
+  step = count * LANES / 2;
+  return room;
+}
+#else
+constexpr int PAIR = 1;
+typedef float factor;
+typedef vec factor_vec;
+static inline vec paired(vec x, vec) { return x; }
+static inline float paired(float x, float) { return x; }
+static inline vec plus_product(vec sum, float a, vec b) { return sum + a * b; }
+static inline const vec* factors(const vec* x, int, vec*) { return x; }
+static inline const float* lane_factors(const vec* x, int, int64_t&, int, float*) { return (const float*)x; }
+#endif
+
+// Unrolled throughout, so that the sums stay in registers.
+template <int R> static inline void panel(const factor* w, const factor_vec* x, int columns, const vec* base, vec* out) {
   vec sum[R];
+#pragma GCC unroll 32
   for (int r = 0; r < R; r++) sum[r] = base[r];
   for (int k = 0; k < columns; k++) {
-    const vec xk = x[k];
+    const factor_vec xk = x[k];
 #pragma GCC unroll 32
-    for (int r = 0; r < R; r++) sum[r] += w[k * R + r] * xk;
+    for (int r = 0; r < R; r++) sum[r] = plus_product(sum[r], w[k * R + r], xk);
   }
+#pragma GCC unroll 32
   for (int r = 0; r < R; r++) out[r] = sum[r];
 }
 
@@ -127,27 +164,31 @@ template <int ROWS, int COLUMNS, int TOP = 0, int LEFT = COLUMNS, int BOTTOM = R
 
 // A matrix of so many rows and columns, its rows in panels: [rows / PANEL][columns][PANEL], what is left over narrower.
 template <int ROWS, int COLUMNS, class Where = Filled<ROWS, COLUMNS>> struct Matrix {
-  alignas(64) float w[ROWS * COLUMNS + 1];
+  static constexpr int PAIRS = (COLUMNS + PAIR - 1) / PAIR;
+  alignas(64) factor w[ROWS * PAIRS + 1];
 
   void pack(const float* from, int64_t by_row, int64_t by_column) {
-    float* to = w;
+    factor* to = w;
+    auto at = [&](int r, int k) { return k < COLUMNS ? from[r * by_row + k * by_column] : 0.0f; };
     for (int j = 0; j < ROWS; j += PANEL)
-      for (int k = 0; k < COLUMNS; k++)
-        for (int r = j; r < std::min(j + PANEL, ROWS); r++) *to++ = from[r * by_row + k * by_column];
+      for (int k = 0; k < COLUMNS; k += PAIR)
+        for (int r = j; r < std::min(j + PANEL, ROWS); r++) *to++ = paired(at(r, k), at(r, k + 1));
   }
   void times(const vec* x, const vec* base, vec* out) const {  // out = base + matrix x
     constexpr int WHOLE = ROWS / PANEL * PANEL;
-    for (int j = 0; j < WHOLE; j += PANEL) rows<PANEL>(j, x, base, out);
-    if constexpr (WHOLE < ROWS) rows<ROWS - WHOLE>(WHOLE, x, base, out);
+    factor_vec room[PAIR > 1 ? PAIRS + 1 : 1];
+    const factor_vec* made = factors(x, COLUMNS, room);
+    for (int j = 0; j < WHOLE; j += PANEL) rows<PANEL>(j, made, base, out);
+    if constexpr (WHOLE < ROWS) rows<ROWS - WHOLE>(WHOLE, made, base, out);
   }
-  template <int R> void rows(int j, const vec* x, const vec* base, vec* out) const {
-    const int from = Where::begin(j), to = Where::end(j + R);
-    panel<R>(w + j * COLUMNS + from * R, x + from, to - from, base + j, out + j);
+  template <int R> void rows(int j, const factor_vec* x, const vec* base, vec* out) const {
+    const int from = Where::begin(j) / PAIR, to = (Where::end(j + R) + PAIR - 1) / PAIR;
+    panel<R>(w + j * PAIRS + from * R, x + from, to - from, base + j, out + j);
   }
 };
 
 #ifdef __AVX512F__
-static inline void transpose(const vec* in, int rows, int stride, float* out) {  // out[lane * stride + row] = in[row][lane]
+static inline void transpose(const vec* in, int rows, vec* out) {  // out[lane][row] = in[row][lane]
   __m512 a[16], b[16];
   for (int i = 0; i < 16; i++) a[i] = i < rows ? (__m512)in[i] : _mm512_setzero_ps();
   for (int i = 0; i < 16; i += 2) {
@@ -165,28 +206,28 @@ static inline void transpose(const vec* in, int rows, int stride, float* out) { 
       b[i + j + 4] = _mm512_shuffle_f32x4(a[i + j], a[i + j + 4], 0xdd);
     }
   for (int j = 0; j < 8; j++) {
-    _mm512_store_ps(out + j * stride, _mm512_shuffle_f32x4(b[j], b[j + 8], 0x88));
-    _mm512_store_ps(out + (j + 8) * stride, _mm512_shuffle_f32x4(b[j], b[j + 8], 0xdd));
+    out[j] = (vec)_mm512_shuffle_f32x4(b[j], b[j + 8], 0x88);
+    out[j + 8] = (vec)_mm512_shuffle_f32x4(b[j], b[j + 8], 0xdd);
   }
 }
 #else
-static inline void transpose(const vec* in, int rows, int stride, float* out) {
+static inline void transpose(const vec* in, int rows, vec* out) {
   for (int lane = 0; lane < LANES; lane++)
-    for (int r = 0; r < LANES; r++) out[lane * stride + r] = r < rows ? ((const float*)(in + r))[lane] : 0.0f;
+    for (int r = 0; r < LANES; r++) ((float*)(out + lane))[r] = r < rows ? ((const float*)(in + r))[lane] : 0.0f;
 }
 #endif
 
-template <int R, int V> static inline void outer(const vec* left, const float* right, int64_t step, int days, vec* to, int stride) {
+template <int R, int V> static inline void outer(const factor_vec* left, const factor* right, int64_t step, int days, vec* to, int stride) {
   vec sum[R][V];
   for (int r = 0; r < R; r++)
     for (int v = 0; v < V; v++) sum[r][v] = to[r * stride + v];
   for (int d = 0; d < days; d++, right += step)
-    for (int lane = 0; lane < LANES; lane++, left += V)
+    for (int lane = 0; lane < LANES / PAIR; lane++, left += V)
 #pragma GCC unroll 32
       for (int r = 0; r < R; r++) {
-        const vec x = all(right[r * LANES + lane]);
+        const factor x = right[r * LANES / PAIR + lane];
 #pragma GCC unroll 2
-        for (int v = 0; v < V; v++) sum[r][v] += left[v] * x;
+        for (int v = 0; v < V; v++) sum[r][v] = plus_product(sum[r][v], x, left[v]);
       }
   for (int r = 0; r < R; r++)
     for (int v = 0; v < V; v++) to[r * stride + v] = sum[r][v];
@@ -199,18 +240,23 @@ template <int ROWS, int COLUMNS, class Where = Filled<ROWS, COLUMNS>> struct Gat
 
   // `by_rows` and `columns` of the first day, and how many floats on those of the next are
   void add(const vec* by_rows, int64_t by_step, const vec* columns, int64_t step, int days) {
-    for (int j = 0; j < WIDE; j += 2) j + 1 < WIDE ? part<2>(j, by_rows, by_step, columns, step, days) : part<1>(j, by_rows, by_step, columns, step, days);
+    factor room[PAIR > 1 ? STRETCH * COLUMNS * LANES / PAIR : 1];
+    const factor* right = lane_factors(columns, COLUMNS, step, days, room);
+    for (int j = 0; j < WIDE; j += 2) j + 1 < WIDE ? part<2>(j, by_rows, by_step, right, step, days) : part<1>(j, by_rows, by_step, right, step, days);
   }
-  template <int V> void part(int j, const vec* by_rows, int64_t by_step, const vec* columns, int64_t step, int days) {
-    vec left[STRETCH * LANES * V];
+  template <int V> void part(int j, const vec* by_rows, int64_t by_step, const factor* right, int64_t step, int days) {
+    factor_vec left[STRETCH * LANES / PAIR * V];
     for (int d = 0; d < days; d++)
-      for (int v = 0; v < V; v++)
-        transpose((const vec*)((const float*)by_rows + d * by_step) + (j + v) * LANES, ROWS - (j + v) * LANES, V * LANES, (float*)(left + d * LANES * V + v));
+      for (int v = 0; v < V; v++) {
+        vec turned[LANES];
+        transpose((const vec*)((const float*)by_rows + d * by_step) + (j + v) * LANES, ROWS - (j + v) * LANES, turned);
+        for (int lane = 0; lane < LANES; lane += PAIR) left[(d * LANES + lane) / PAIR * V + v] = paired(turned[lane], turned[lane + PAIR - 1]);
+      }
     constexpr int WHOLE = COLUMNS / TILE * TILE;
     const int from = Where::begin(j * LANES) / TILE * TILE, to = Where::end((j + V) * LANES);
-    for (int k = from; k < std::min(to, WHOLE); k += TILE) outer<TILE, V>(left, (const float*)(columns + k), step, days, sum + k * WIDE + j, WIDE);
+    for (int k = from; k < std::min(to, WHOLE); k += TILE) outer<TILE, V>(left, right + k * LANES / PAIR, step, days, sum + k * WIDE + j, WIDE);
     if constexpr (WHOLE < COLUMNS)
-      if (WHOLE < to) outer<COLUMNS - WHOLE, V>(left, (const float*)(columns + WHOLE), step, days, sum + WHOLE * WIDE + j, WIDE);
+      if (WHOLE < to) outer<COLUMNS - WHOLE, V>(left, right + WHOLE * LANES / PAIR, step, days, sum + WHOLE * WIDE + j, WIDE);
   }
   void add_to(float* matrix) const {  // [column][row]
     for (int k = 0; k < COLUMNS; k++)

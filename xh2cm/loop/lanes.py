@@ -39,6 +39,9 @@ WORTHWHILE = 300_000
 KINDS: Mapping[str, int] = {"Lstm": 2, "Gru": 1, "Mlp": 0}
 """Kinds of networks that lanes.cpp knows, and how many vectors each hands from one day to the next."""
 
+PRECISIONS: Mapping[str, str] = {"highest": "", "medium": "#define BFLOAT16\n"}
+"""Precisions of products as torch names them, and how lanes.cpp is told."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -142,12 +145,25 @@ class Scheme:
         return shapes + [(part.sizes["WIDTH"],) for part in self.parts for _ in range(KINDS[part.kind])]
 
     @cached_property
+    def programs(self) -> dict[str, ctypes.CDLL | str]:
+        """What `built` has found, by precision."""
+        return {}
+
+    @property
     def built(self) -> ctypes.CDLL | str:
-        """The program, ready to run, or why there is none."""
-        try:
-            return build.library(self.source)
-        except (trace.Untraceable, build.Unbuilt) as reason:
-            return str(reason)
+        """The program, ready to run, or why there is none.
+
+        Its products are of the precision that `torch.set_float32_matmul_precision` has set: float32, or for
+        ``"medium"`` products of bfloat16 numbers, summed in float32, where the processor has them (AVX512_BF16).
+        """
+        precision = "medium" if torch.get_float32_matmul_precision() == "medium" else "highest"
+        if precision not in self.programs:
+            try:
+                found: ctypes.CDLL | str = build.library(PRECISIONS[precision] + self.source)
+            except (trace.Untraceable, build.Unbuilt) as reason:
+                found = str(reason)
+            self.programs[precision] = found
+        return self.programs[precision]
 
 
 def paying(loop: Loop, work: int) -> Loop:

@@ -486,22 +486,21 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
 
     colours = {"published": "#888888", "plain": "#E69F00", "fast": "#0072B2", "fast, bfloat16": "#56B4E9"}
     figure, (left, *right) = plt.subplots(1, 4, figsize=(13, 3.6), width_ratios=[2, 1, 1, 1], layout="constrained")
-    rows = [row for row in found["rows"] if row["limit"]]
+    rows, threads = [row for row in found["rows"] if row["limit"]], found["machine"]["threads"]
     for i, name in enumerate(PASSES):
         bars = {row["by"]: row for row in rows if row["work"] == name}
         shown = [loop for loop in colours if loop in bars]
         at = i * (len(colours) + 1) + np.arange(len(shown))
         drawn = left.bar(at, [1e6 * bars[x]["each"] for x in shown], color=[colours[x] for x in shown])
-        left.bar_label(drawn, fmt="%.1f", fontsize=8)
-        limit = 1e6 * bars["fast"]["limit"]
-        left.plot(
-            [at[0] - 0.5, at[-1] + 0.5], [limit, limit], color="black", label="" if i else "float32 matrix product"
-        )
+        limit, ends = 1e6 * bars["fast"]["limit"], [at[0] - 0.5, at[-1] + 0.5]
+        left.plot(ends, [limit, limit], color="black", zorder=0, label="" if i else "float32 matrix product")
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 0}
+        left.bar_label(drawn, fmt="%.1f", fontsize=8, padding=2, bbox=white)
         left.text(at.mean(), -0.06, name, ha="center", va="top", transform=left.get_xaxis_transform())
     for loop, colour in colours.items():
         if any(row["by"] == loop for row in rows):
             left.bar(0, 0, color=colour, label=loop)
-    left.set(xticks=[], ylabel="us a cell and day", title=f"{CELLS} cells x {DAYS} days, one fold")
+    left.set(xticks=[], ylabel="us a cell and day", title=f"{CELLS} cells x {DAYS} days, threads: {threads}")
     left.legend(frameon=False, fontsize=8)
     others = {
         "cells": f"1 fold x {FEW_DAYS} days",

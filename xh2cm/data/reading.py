@@ -396,9 +396,11 @@ def _daily(source: Input, array: xr.DataArray, key: str) -> xr.DataArray:
 
 
 def _absent(source: Input, key: str) -> Finding:
-    there = ", ".join(name for name in _names(source.dataset) if "time" in source.dataset[name].dims)
+    taken = {match.source for matches in source.matches.values() for match in matches}
+    free = [n for n in _names(source.dataset) if "time" in source.dataset[n].dims and n not in taken]
     problem = f"is not in the dataset by any known name, nor by the standard name {FORCING[key].standard_name}"
-    where = f'say where it is: names={{"{key}": ...}}, one of: {there or "none"}'
+    choice = f", one of: {', '.join(free)}" if free else " (no other variable of the dataset is daily)"
+    where = f'say where it is: names={{"{key}": ...}}{choice}'
     if key == "co2":
         return Finding(key, problem, f'{where}; or give a number in ppm: names={{"co2": 410.0}}')
     return Finding(key, problem, where + (f"; or add {NEEDS[key]} to derive it from" if key in NEEDS else ""))

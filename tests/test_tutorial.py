@@ -251,3 +251,12 @@ def test_disjoint_catchments_are_many_then_large(usable: list[bool], chosen: lis
 def test_two_inner_catchments_are_not_given_up_for_one_outer() -> None:
     inside = tutorial._upstream(UNITS, NEXT, np.array([5, 1, 4]))
     assert tutorial._disjoint(inside, np.full(3, fill_value=True)).tolist() == [1, 2]
+
+
+def test_who_opens_the_twin_gets_a_copy():
+    first = tutorial.open_dataset("twin")
+    first["precipitation"][:] = -1.0
+    first.attrs["title"] = "changed"
+    again = tutorial.open_dataset("twin")
+    assert float(again["precipitation"].min()) >= 0
+    assert again.attrs["title"] != "changed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import os
 import subprocess
@@ -145,7 +146,7 @@ def open_dataset(name: str) -> xr.Dataset:
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1) or list(DATASETS)
         raise InputError([Finding("name", f"no tutorial data set is called {name!r}", f"open_dataset({near[0]!r})")])
-    return DATASETS[name].opens()
+    return DATASETS[name].opens().copy(deep=True)
 
 
 def delaware() -> xr.Dataset:
@@ -219,6 +220,7 @@ def delaware() -> xr.Dataset:
     ).merge(gauges)
 
 
+@functools.cache  # it takes seconds; who opens it gets a copy
 def observed_twin() -> xr.Dataset:
     """Forcing of the twin and what was observed of its truth."""
     forcing = twin()

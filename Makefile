@@ -40,7 +40,7 @@ UV = .venv-test/bin/uv
 	$(UV) venv --quiet --clear --python .venv-test/bin/python $(@D)
 	$(UV) build --quiet --out-dir $(@D)/dist
 	$(UV) pip install --quiet --python $(@D) --resolution lowest-direct $$(ls $(@D)/dist/*.whl)
-	cd $(@D) && OMP_NUM_THREADS=1 bin/python -W error::xh2cm.H2CMWarning ../tests/lowest.py
+	cd $(@D) && OMP_NUM_THREADS=1 bin/python -W error::xh2cm.H2CMWarning ../.ci/bare.py
 	$(UV) pip install --quiet --python $(@D) --resolution lowest-direct "$$(ls $(@D)/dist/*.whl)[test]"
 	touch $@
 

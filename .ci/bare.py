@@ -1,6 +1,6 @@
 """What a bare installation must do, outside the checkout: no matplotlib, typer or distributed, and all of the main job.
 
-cd /tmp && python path/to/tests/lowest.py
+cd /tmp && python path/to/.ci/bare.py
 """
 
 import importlib.util

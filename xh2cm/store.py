@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dask
-import dask.array
 import numpy as np
 import xarray as xr
 import zarr
@@ -419,7 +418,9 @@ def _begin(dataset: xr.Dataset, layouts: Mapping[Hashable, Layout], lazy: Sequen
     for name, variable in dataset.variables.items():
         new = variable.copy(deep=False)
         if name in lazy:
-            new.data = dask.array.zeros(variable.shape, chunks=-1, dtype=variable.dtype)
+            from dask.array import zeros  # which takes as long to import as all the rest
+
+            new.data = zeros(variable.shape, chunks=-1, dtype=variable.dtype)
         new.encoding = dict(variable.encoding)
         if name in layouts:
             new.encoding["chunks"] = layouts[name].chunks

@@ -55,9 +55,8 @@ def stop_after(monkeypatch, number):
     monkeypatch.setattr(Run, "keep", and_die)
 
 
-@pytest.mark.parametrize(
-    ("kind", "at"), [("whole", 0), ("whole", 4), ("whole", 13), ("streamed", 0), ("streamed", 1), ("streamed", 7)]
-)
+@pytest.mark.parametrize("at", [0, 1, 4, 7, 13])
+@pytest.mark.parametrize("kind", ["whole", "streamed"])
 def test_a_stopped_training_ends_with_the_same_weights(land, undisturbed, tmp_path, monkeypatch, kind, at):
     how = HOW | (STREAMED if kind == "streamed" else {})
     with monkeypatch.context() as patch:

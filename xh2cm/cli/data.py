@@ -11,6 +11,7 @@ from dask.utils import parse_bytes
 
 from xh2cm.accessor import H2CMAccessor
 from xh2cm.cli.options import (
+    DPI,
     AsJson,
     Data,
     FoldGroups,
@@ -44,8 +45,6 @@ from xh2cm.variables import FORCING
 
 commands = typer.Typer(rich_help_panel="Data")
 FOLDS = defaults(H2CMAccessor.folds)
-DPI = 150
-"""Points of a picture in an inch."""
 
 Forcing = Annotated[
     list[str] | None,

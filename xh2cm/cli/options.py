@@ -15,6 +15,9 @@ import typer
 from xh2cm.data.folds import Scheme
 from xh2cm.variables import OUTPUTS, TARGETS
 
+DPI = 150
+"""Points of a picture in an inch."""
+
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """Defaults of arguments, which stand there and nowhere else."""

@@ -15,6 +15,7 @@ import xh2cm
 from xh2cm.accessor import H2CMAccessor
 from xh2cm.cli.config import Config, Configured, WriteConfig
 from xh2cm.cli.options import (
+    DPI,
     AsJson,
     Data,
     Device,
@@ -302,7 +303,7 @@ def plot(
         str | None,
         about_output(metavar="SCALE", help="Of skill and series: daily, monthly, interannual; of skill also seasonal."),
     ] = None,
-    dpi: Annotated[int, about_output(min=10, max=1200, help="Points of the picture in an inch.")] = 150,
+    dpi: Annotated[int, about_output(min=10, max=1200, help="Points of the picture in an inch.")] = DPI,
     progress: Progress = True,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

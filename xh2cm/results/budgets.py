@@ -40,7 +40,8 @@ def budgets(given: Given) -> Markup:
     if given.prediction is None:
         return no_prediction("Budgets")
     there = [name for name in RESIDUALS if name in given.prediction]
-    parts = [yearly_water(given), yearly_carbon(given), ratios(given)]
+    forcing = forced(given) if given.daily else "the prediction holds no flux"
+    parts = [yearly_water(given, forcing), yearly_carbon(given), ratios(given, forcing)]
     parts += [heading("What each day leaves")]
     if there:
         rows = [
@@ -81,7 +82,7 @@ def yearly(given: Given, daily: xr.Dataset, caption: str, units: str, scale: flo
     )
 
 
-def yearly_water(given: Given) -> Markup:
+def yearly_water(given: Given, forcing: xr.Dataset | str) -> Markup:
     """Precipitation, evapotranspiration, runoff, change of storage."""
     daily, absent = given.means, [name for name in WATER if name not in given.means]
     if absent:
@@ -89,7 +90,6 @@ def yearly_water(given: Given) -> Markup:
     if daily.sizes["time"] < 2:
         return missing("the water budget of a single day, whose change of storage is not known.")
     found = {}
-    forcing = forced(given)
     if isinstance(forcing, xr.Dataset) and "precipitation" in forcing:
         found["P, as given"] = forcing["precipitation"].drop_vars("time")
     found |= {"P, corrected": daily[WATER[0]], "ET": daily["ET"], "runoff": daily["runoff"]}
@@ -149,9 +149,8 @@ def forced(given: Given) -> xr.Dataset | str:
     return given.over_land(series.astype(float).where(there)).compute()
 
 
-def ratios(given: Given) -> Markup:
+def ratios(given: Given, forcing: xr.Dataset | str) -> Markup:
     """Ratios of sums of the land as a whole, by year and of all years."""
-    forcing = forced(given) if given.daily else "the prediction holds no flux"
     with_forcing = forcing if isinstance(forcing, xr.Dataset) else None
     try:
         known = [emergent_quantities(given.means, with_forcing, over=over) for over in ("year", "record")]

@@ -36,7 +36,7 @@ lint: .venv-test/installed
 
 # The wheel is made from the sdist; first it is used with what it must have alone, then tested with all it can have
 UV = .venv-test/bin/uv
-.venv-lowest/installed: .venv-test/installed $(shell find xh2cm -name '*.py' -o -name '*.cpp')
+.venv-lowest/installed: .venv-test/installed $(shell find xh2cm -name '*.py' -o -name '*.cpp' -o -name '*.cu')
 	$(UV) venv --quiet --clear --python .venv-test/bin/python $(@D)
 	$(UV) build --quiet --out-dir $(@D)/dist
 	$(UV) pip install --quiet --python $(@D) --resolution lowest-direct $$(ls $(@D)/dist/*.whl)

@@ -466,7 +466,7 @@ def effect(store: Path, steps: int = 40) -> list[str]:
 
 
 def profile(store: Path) -> str:
-    """Where a training step spends the processor's time; `forward` of lanes.py is spin-up and run."""
+    """Where a training step spends the processor's time; `forward` of fast.py is spin-up and run."""
     told = io.StringIO()
     for loop in ("plain", "fast"):
         step = train_step(work_of(store, FEW_DAYS), 1, loop)

@@ -12,7 +12,8 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from xh2cm.errors import InputError
-from xh2cm.loop import build, lanes, plain, trace
+from xh2cm.loop import build, fast, plain, trace
+from xh2cm.loop.scheme import Scheme
 from xh2cm.model import KINDS, PUBLISHED_NETWORKS, HybridModel, Net, Scaling, SpinUp, networks
 from xh2cm.model.network import MLP, STATE_INPUTS
 from xh2cm.physics import Processes
@@ -87,11 +88,17 @@ def cache(tmp_path_factory):
 def forgetful(monkeypatch, tmp_path):
     """As a fresh process with an empty cache."""
     monkeypatch.setenv("XH2CM_CACHE", str(tmp_path))
-    for memory in (build.compiler, build.library, lanes.tell):
+    for memory in (build.compiler, build.library, fast.tell):
         memory.cache_clear()
     yield
-    for memory in (build.compiler, build.library, lanes.tell):
+    for memory in (build.compiler, build.library, fast.tell):
         memory.cache_clear()
+
+
+def compiled(scheme):
+    program = fast.built(scheme, torch.device("cpu"))
+    assert not isinstance(program, str), program
+    return program
 
 
 def given(model, folds=2, cells=19, days=37, dtype=torch.float32):
@@ -212,11 +219,11 @@ def test_a_model_without_a_daily_network():
         after, outputs = land(list(shared[0].values()), carry, today[0].unbind(-1), [])
         return after, {"runoff": outputs[0]}
 
-    scheme = lanes.Scheme((), fixed=2, state=1, forcing=1, sight=1, outputs=("runoff",), see=see, land=land)
-    assert not isinstance(scheme.built, str), scheme.built
+    scheme = Scheme((), fixed=2, state=1, forcing=1, sight=1, outputs=("runoff",), see=see, land=land)
+    program = compiled(scheme)
     rain = torch.rand(2, 17, 33, 1, generator=torch.Generator().manual_seed(0))
     found = []
-    for walk in (plain.walk, lambda *arguments: lanes.walk(scheme, *arguments)):
+    for walk in (plain.walk, lambda *arguments: fast.walk(program, *arguments)):
         fixed = {"capacity": torch.full((2, 1), 50.0), "rate": torch.linspace(-3, 0, 34).view(2, 17).requires_grad_()}
         carry, outputs = walk(day, (fixed, []), [torch.ones(2, 17)], (rain, rain), ["runoff"])
         gradient = torch.autograd.grad(outputs["runoff"].square().mean() + carry[0].mean(), fixed["rate"])
@@ -280,11 +287,11 @@ def test_what_is_not_a_number_stays_so_in_its_cell():
 def test_it_is_compiled_once(caplog):
     caplog.set_level(logging.INFO, "xh2cm.loop")
     first, second = HybridModel(0, width=2), HybridModel(5, width=2)  # features do not matter
-    assert not isinstance(first.scheme.built, str)
+    compiled(first.scheme)
     assert "compiled in" in caplog.text
     caplog.clear()
     build.library.cache_clear()
-    assert not isinstance(second.scheme.built, str)
+    compiled(second.scheme)
     assert caplog.text == ""
     assert len(list(build.folder().iterdir())) == 1
 
@@ -431,7 +438,7 @@ def test_arithmetic_is_that_of_torch():
     import ctypes
 
     count = {"x": 1}
-    frame = (build.Path(lanes.__file__).parent / "lanes.cpp").read_text().split("// -- matrix products")[0]
+    frame = (build.Path(fast.__file__).parent / "lanes.cpp").read_text().split("// -- matrix products")[0]
     text, calls = [frame], []
     for name, call in UNARY.items():
         wrapped = lambda xs, call=call: [[call(xs[0])]]  # noqa: E731

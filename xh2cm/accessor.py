@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xh2cm.data.cells import Cells
     from xh2cm.data.pins import Pin
     from xh2cm.fit import Fit
-    from xh2cm.loop.lanes import Loop
+    from xh2cm.loop.fast import Loop
     from xh2cm.model import Net, SpinUp
     from xh2cm.physics import Processes
     from xh2cm.results.plot import Plots

@@ -31,7 +31,7 @@ from xh2cm.data.folds import Scheme, fold_labels
 from xh2cm.data.pins import Pins
 from xh2cm.data.published import from_published, read_checkpoint
 from xh2cm.errors import Finding, FitError, H2CMWarning, InputError, StoreError, mapping_findings
-from xh2cm.loop.lanes import Loop
+from xh2cm.loop.fast import Loop
 from xh2cm.markup import Markup, block, number, pairs, table
 from xh2cm.model import KINDS, HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.hybrid import is_number

@@ -23,7 +23,7 @@ from xh2cm.data.cf import CONVENTIONS, with_axes
 from xh2cm.data.folds import TEST
 from xh2cm.data.pins import read_pins
 from xh2cm.errors import Finding, FitError, InputError
-from xh2cm.loop.lanes import Loop, paying
+from xh2cm.loop.fast import Loop, paying
 from xh2cm.model import HybridModel, Scaling, SpinUp
 from xh2cm.model.watch import first_failure
 from xh2cm.physics import Processes

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from xh2cm.versions import cpp_compiler
 
-__all__ = ["Unbuilt", "folder", "library"]
+__all__ = ["Unbuilt", "folder", "kept", "library"]
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,44 @@ def compiler() -> tuple[str, str]:
     return path, told([path, *FLAGS, "-dM", "-E", "-x", "c++", "-"])
 
 
+def kept(name: str, suffix: str, make: Callable[[], bytes], *content: str) -> Path:
+    """Find what was compiled before by its content, or compile and keep it.
+
+    Parameters
+    ----------
+    name, suffix : str
+        What its file is called, around the key.
+    make : callable
+        Gives what is to be kept.
+    *content : str
+        All that it depends on.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    Unbuilt
+        If it cannot be made or kept.
+    """
+    key = hashlib.sha256("\0".join(content).encode()).hexdigest()[:24]
+    path = folder() / f"{name}-{key}{suffix}"
+    if not path.exists():
+        began = time.monotonic()
+        log.info("compiling the fast loop for this model; it is kept in %s", path.parent)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as place:  # another process may do the same just now
+                made = Path(place) / path.name
+                made.write_bytes(make())
+                made.replace(path)
+        except OSError as error:
+            raise Unbuilt(f"{path.parent}: {error}") from error
+        log.info("compiled in %.1f s", time.monotonic() - began)
+    return path
+
+
 @functools.cache
 def library(source: str) -> ctypes.CDLL:
     """Load a library, compiled from C++ unless that was done before on a machine like this.
@@ -86,21 +125,15 @@ def library(source: str) -> ctypes.CDLL:
         If there is no compiler, or it refuses.
     """
     path, presumed = compiler()
-    key = hashlib.sha256("\0".join([source, path, *FLAGS, presumed]).encode()).hexdigest()[:24]
-    kept = folder() / f"lanes-{key}.so"
-    if not kept.exists():
-        began = time.monotonic()
-        log.info("compiling the fast loop for this model; it is kept in %s", kept.parent)
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=kept.parent) as place:  # another process may do the same just now
-                made = Path(place) / kept.name
-                told([path, *FLAGS, "-x", "c++", "-", "-o", str(made)], source)
-                made.replace(kept)
-        except OSError as error:
-            raise Unbuilt(f"{kept.parent}: {error}") from error
-        log.info("compiled in %.1f s", time.monotonic() - began)
+
+    def make() -> bytes:
+        with tempfile.TemporaryDirectory() as place:
+            made = Path(place) / "made.so"
+            told([path, *FLAGS, "-x", "c++", "-", "-o", str(made)], source)
+            return made.read_bytes()
+
+    found = kept("lanes", ".so", make, source, path, *FLAGS, presumed)
     try:
-        return ctypes.CDLL(str(kept))
+        return ctypes.CDLL(str(found))
     except OSError as error:
-        raise Unbuilt(f"{kept}: {error}") from error
+        raise Unbuilt(f"{found}: {error}") from error

@@ -1,7 +1,7 @@
 // The walk through time for a processor: a thread takes some cells, one in each lane of a vector register, through the
 // whole record. Their states and the networks' weights stay in its cache, and no thread waits for another.
 //
-// What stands between the two marks below is written by trace.py and lanes.py for the model at hand: its physics, its
+// What stands between the two marks below is written by trace.py and scheme.py for the model at hand: its physics, its
 // physics' gradient, and a type for each of its networks.
 
 #include <algorithm>
@@ -278,7 +278,7 @@ static inline float total(vec x) {
 // last ALONE what was hidden yesterday only, the others both. `Cell` says what becomes of the gates.
 template <class S, template <int> class Cell_> struct Recurrent : S {
   using Cell = Cell_<S::WIDTH>;
-  static constexpr int H = S::WIDTH, F = S::FORCINGS.size(), N = S::SEES.size(), K = F + N + H, GATES = 4 * H, OUT = S::GIVES;
+  static constexpr int H = S::WIDTH, F = S::FORCINGS, N = S::SIGHTS, K = F + N + H, GATES = 4 * H, OUT = S::GIVES;
   static constexpr int CONSTANT = GATES, MEMORY = Cell::MEMORY, TENSORS = 4;
   static constexpr int ALONE = Cell::ALONE * H, TOGETHER = GATES - ALONE;
   using Forward = Filled<GATES, K, ALONE, F + N, TOGETHER, F + N>;
@@ -314,8 +314,8 @@ template <class S, template <int> class Cell_> struct Recurrent : S {
   static int remembers(int) { return H; }
 
   static void forward(const Weights& w, const vec* constant, const vec* forcing, const vec* sight, Day& today, Day& next, vec* raw) {
-    for (int q = 0; q < F; q++) today.x[q] = forcing[S::FORCINGS[q]];
-    for (int q = 0; q < N; q++) today.x[F + q] = sight[S::SEES[q]];
+    for (int q = 0; q < F; q++) today.x[q] = forcing[S::forcing(q)];
+    for (int q = 0; q < N; q++) today.x[F + q] = sight[S::sight(q)];
     w.forward.times(today.x, constant, today.gates);
     Cell::forward(today.gates, today.x + F + N, today, next, next.x + F + N);
     w.head.times(next.x + F + N, w.bias, raw);
@@ -326,7 +326,7 @@ template <class S, template <int> class Cell_> struct Recurrent : S {
     vec past[N + H] = {}, by_x[N + H];
     Cell::backward(today.gates, today.x + F + N, today, by, by.hidden, past + N);
     w.back.times(today.gates, past, by_x);
-    for (int q = 0; q < N; q++) by_sight[S::SEES[q]] += by_x[q];
+    for (int q = 0; q < N; q++) by_sight[S::sight(q)] += by_x[q];
     for (int h = 0; h < H; h++) by.hidden[h] = by_x[N + h];
   }
   static void gather(const Day* days, int64_t step, int count, Slopes& slopes, vec* by_constant) {
@@ -401,7 +401,7 @@ template <class S> using Lstm = Recurrent<S, LstmCell>;
 template <class S> using Gru = Recurrent<S, GruCell>;
 
 template <class S> struct Mlp : S {
-  static constexpr int H = S::WIDTH, E = S::INNER, F = S::FORCINGS.size(), N = S::SEES.size(), K = F + N, OUT = S::GIVES;
+  static constexpr int H = S::WIDTH, E = S::INNER, F = S::FORCINGS, N = S::SIGHTS, K = F + N, OUT = S::GIVES;
   static constexpr int CONSTANT = H, MEMORY = 0, TENSORS = 6;
   struct Weights {
     Matrix<H, K> first;
@@ -439,8 +439,8 @@ template <class S> struct Mlp : S {
   static vec slope(vec y) { return y > 0.0f ? all(1.0f) : all(0.01f); }
 
   static void forward(const Weights& w, const vec* constant, const vec* forcing, const vec* sight, Day& today, Day&, vec* raw) {
-    for (int q = 0; q < F; q++) today.x[q] = forcing[S::FORCINGS[q]];
-    for (int q = 0; q < N; q++) today.x[F + q] = sight[S::SEES[q]];
+    for (int q = 0; q < F; q++) today.x[q] = forcing[S::forcing(q)];
+    for (int q = 0; q < N; q++) today.x[F + q] = sight[S::sight(q)];
     w.first.times(today.x, constant, today.hidden);
     for (int h = 0; h < H; h++) today.hidden[h] = leaky(today.hidden[h]);
     w.second.times(today.hidden, w.second_bias, today.inner);
@@ -455,7 +455,7 @@ template <class S> struct Mlp : S {
     w.second_back.times(today.by_inner, zero, today.by_hidden);
     for (int h = 0; h < H; h++) today.by_hidden[h] *= slope(today.hidden[h]);
     w.first_back.times(today.by_hidden, zero, by_seen);
-    for (int q = 0; q < N; q++) by_sight[S::SEES[q]] += by_seen[q];
+    for (int q = 0; q < N; q++) by_sight[S::sight(q)] += by_seen[q];
   }
   static void gather(const Day* days, int64_t step, int count, Slopes& slopes, vec* by_constant) {
     slopes.first.add(days->by_hidden, step, days->x, step, count);
@@ -475,6 +475,8 @@ template <class S> struct Mlp : S {
     slopes.head.add_to(t[5]);
   }
 };
+
+template <class... N> using All = std::tuple<N...>;
 
 //<model>
 //</model>

@@ -13,7 +13,8 @@ import torch
 from torch.nn.functional import softplus
 
 from xh2cm.errors import Finding, InputError, number_findings
-from xh2cm.loop.lanes import Loop, Part, Scheme, choose
+from xh2cm.loop.fast import Loop, choose
+from xh2cm.loop.scheme import Part, Scheme
 from xh2cm.model.network import (
     EMBEDDING,
     GRU,

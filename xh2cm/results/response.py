@@ -13,7 +13,7 @@ import xarray as xr
 
 from xh2cm.data.match import closest
 from xh2cm.errors import Finding, InputError
-from xh2cm.loop.lanes import Loop
+from xh2cm.loop.fast import Loop
 from xh2cm.predict import (
     Member,
     Runner,

@@ -26,7 +26,7 @@ from tqdm.notebook import tqdm_notebook
 
 from xh2cm.data.cells import place
 from xh2cm.errors import Finding, H2CMWarning, InputError
-from xh2cm.loop.lanes import Loop, paying
+from xh2cm.loop.fast import Loop, paying
 from xh2cm.model.hybrid import HybridModel, Scaling
 from xh2cm.model.loss import losses
 from xh2cm.model.watch import first_failure

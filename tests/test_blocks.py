@@ -1,0 +1,134 @@
+"""The walk of a GPU, its threads taking turns on a CPU, against the plain one; and that NVIDIA's compiler takes it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from functools import partial
+
+import pytest
+import torch
+from test_loop import MODELS, given, result, same
+from torch.utils._pytree import tree_leaves
+from turns import Turns
+
+from xh2cm.loop import build, fast, nvidia
+from xh2cm.loop.blocks import STRETCH, Blocks
+from xh2cm.model import HybridModel, hybrid
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Compile anew in each run of the tests."""
+    try:
+        build.compiler()
+    except build.Unbuilt as reason:
+        pytest.skip(str(reason))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XH2CM_CACHE", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """Let the fast loop of a model walk in blocks; gives a function to do so."""
+
+    def walked(model, inputs, **turns):
+        program = Blocks(model.scheme, CPU, lambda source, _: Turns(source, **turns))
+        with monkeypatch.context() as patch:
+            patch.setattr(hybrid, "choose", lambda *_: partial(fast.walk, program))
+            return result(model, "fast", inputs=inputs)
+
+    return walked
+
+
+def close(found, expected, outputs=1e-5, gradients=1e-4):
+    for name, x in expected[0].items():
+        if name.endswith("residual"):
+            assert found[0][name].abs().max() <= 1e-3
+        else:
+            assert same(found[0][name], x, outputs), name
+    assert all(same(x, y, outputs) for x, y in zip(found[1], expected[1], strict=True))
+    for name, x in expected[2].items():
+        assert same(found[2][name], x, gradients), name
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_blocks_give_the_plain_numbers_in_whatever_order_threads_work(blocks, model):
+    found = [blocks(model, given(model), backwards=backwards) for backwards in (False, True)]
+    close(found[0], result(model, "plain", torch.float64))
+    for x, y in zip(tree_leaves(found[0]), tree_leaves(found[1]), strict=True):
+        assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize(("folds", "cells", "days"), [(1, 1, 1), (1, 3, STRETCH + 1), (3, 5, 2 * STRETCH), (2, 17, 5)])
+def test_any_number_of_cells_days_and_folds(blocks, folds, cells, days):
+    """Lanes without a cell, blocks of every size, stretches of a day."""
+    model = MODELS["another physics and table"]
+    inputs = given(model, folds, cells, days)
+    close(blocks(model, inputs), result(model, "plain", inputs=inputs), 1e-4, 1e-3)
+
+
+def test_a_block_takes_as_many_cells_as_it_has_room_for(blocks):
+    model = MODELS["published"]
+    one = Blocks(model.scheme, CPU, lambda source, _: Turns(source)).modules[1].needs("walk_backward")
+    close(blocks(model, given(model), shared=5 * one), result(model, "plain", torch.float64))
+    with pytest.raises(build.Unbuilt, match=f"a cell takes {one} bytes of shared memory, not {one - 1}"):
+        Blocks(model.scheme, CPU, lambda source, _: Turns(source, shared=one - 1))
+
+
+def walked(model, program, caplog):
+    """Walk as on a GPU, where a program is tried first; what was said."""
+    caplog.set_level(logging.WARNING, "xh2cm")
+    fast.tell.cache_clear()
+    fast.PROGRAMS.setdefault(model.scheme, {})["gpu", "highest"] = program
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hybrid, "choose", lambda *_: partial(fast.tried, program))
+        found = result(model, "fast")
+    return found, caplog.text
+
+
+def test_a_program_is_tried_before_it_is_used(caplog):
+    model = HybridModel(3, width=16)
+    program = Blocks(model.scheme, CPU, lambda source, _: Turns(source))
+    found, said = walked(model, program, caplog)
+    assert program in fast.AGREED
+    assert said == ""
+    close(found, result(model, "plain", torch.float64))
+
+
+def test_a_program_that_disagrees_is_said_and_not_used(caplog):
+    model = HybridModel(3, width=16)
+    wrong = lambda source, _: Turns(source.replace("cell = g.of[1] * cell +", "cell = g.of[0] * cell +"))  # noqa: E731
+    program = Blocks(model.scheme, CPU, wrong)
+    found, said = walked(model, program, caplog)
+    assert "its first 3 days are not those of the plain one" in said
+    assert "please report" in fast.PROGRAMS[model.scheme]["gpu", "highest"]
+    for x, y in zip(tree_leaves(found), tree_leaves(result(model, "plain")), strict=True):
+        assert torch.equal(x, y)
+
+
+def test_without_nvidias_bindings_that_is_the_reason(monkeypatch):
+    def missing(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(build.Unbuilt, match=r"pip install 'xh2cm\[gpu\]'"):
+        nvidia.compiled("", "sm_90")
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("name", ["published", "another physics and table"])
+def test_nvidias_compiler_takes_it(architecture, name):
+    try:
+        assert nvidia.bindings("nvrtc").nvrtcVersion()
+    except (build.Unbuilt, RuntimeError) as reason:
+        pytest.skip(f"NVRTC is not there: {reason}")
+    sizes = "#define CELLS 4\n#define THREADS 256\n"
+    program = nvidia.compiled(sizes + MODELS[name].scheme.source("blocks.cu"), architecture)
+    for kernel in nvidia.KERNELS:
+        assert f"{kernel}_shared".encode() in program
+    with pytest.raises(build.Unbuilt, match=r"NVRTC failed: .*error"):
+        nvidia.compiled("no program", architecture)

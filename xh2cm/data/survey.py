@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
+import dask.array
 import numpy as np
 import xarray as xr
 
@@ -37,8 +40,22 @@ SUPERSATURATION = 5.0  # hPa a derived deficit may lie below 0: humidity and tem
 FEW_CELLS = 100  # up to so many cells it is told from when to when each has its forcing
 SHOWN_CELLS = 12
 
-Facts = Mapping[tuple[str, str, str], np.ndarray]
-"""What was counted, by role (forcing, sources, targets, features, cell), variable and fact."""
+Fact = tuple[str, str, str]
+"""Role (forcing, sources, targets, features, cell), variable, and what is asked."""
+
+Facts = Mapping[Fact, np.ndarray]
+"""What was counted."""
+
+
+class Bounds(NamedTuple):
+    """Of what can be: below `lower` lies rounding, below `limit` what cannot be."""
+
+    limit: float = -math.inf
+    lower: float = -math.inf
+    upper: float = math.inf
+
+
+MASK = "cell", "mask", "values"
 
 
 def survey(found: Found, source: Input) -> Facts:
@@ -57,41 +74,59 @@ def survey(found: Found, source: Input) -> Facts:
         finite values along all but the land axes; ``bits``, their binary digits added up along these, of what a model
         reads; ``present``, on time and land, for a few cells.
     """
-    asked: dict[tuple[str, str, str], xr.DataArray] = {}
-
-    def ask(role: str, key: str, array: xr.DataArray, var: Var | None, depth: float = ROUNDING) -> None:
-        asked.update({(role, key, fact): value for fact, value in _range(array, found.mask, var, depth).items()})
-        other = [dim for dim in array.dims if dim not in source.land]
-        asked[role, key, "count"] = _finite(array).sum(other)
-        if role in ("forcing", "sources", "features") and "derivation" not in array.attrs:
-            asked[role, key, "bits"] = _bits(array).sum(other)
-
+    asked: dict[Fact, xr.DataArray] = {}
     for key, array in found.forcing.items():
-        ask("forcing", key, array, FORCING[key], SUPERSATURATION if _is_derived_deficit(key, array) else ROUNDING)
+        depth = SUPERSATURATION if _is_derived_deficit(key, array) else ROUNDING
+        asked |= _asked("forcing", key, array, source, found.mask, FORCING[key], depth)
         if array.dims == ("time",):
             asked["forcing", key, "first"] = (~_finite(array)).argmax("time")
     for key, array in found.sources.items():
-        ask("sources", key, array, KNOWN[key])
+        asked |= _asked("sources", key, array, source, found.mask, KNOWN[key])
     for key, array in found.targets.items():
         inside = {dim: within_forcing(source, source.dataset[dim]) for dim in source.time_axes(array)}
-        ask("targets", key, array.isel(inside), source.known[key])
+        asked |= _asked("targets", key, array.isel(inside), source, found.mask, source.known[key])
     for key, array in found.quality.items():
         asked["quality", key, "odd"] = ((array < 0) | (array > 1)).sum()
         asked["quality", key, "absent"] = (array.isnull() & _finite(found.targets[key])).sum()
-    for key, array in found.features.items():
-        ask("features", key, array, None)
     if {"temperature_min", "temperature_max"} <= found.sources.keys():
         crossed = found.sources["temperature_max"] < found.sources["temperature_min"]
         asked["sources", "temperature_max", "crossed"] = crossed.sum()
     if found.mask is not None:
-        asked["cell", "mask", "values"] = found.mask
+        asked[MASK] = found.mask
     if found.area is not None:
         asked["cell", "area", "values"] = found.area
     if found.forcing and math.prod(source.shape) <= FEW_CELLS:
         whole = xr.DataArray(np.ones(source.shape, dtype=bool), dims=source.land)
         asked["cell", "forcing", "present"] = math.prod(map(_finite, found.forcing.values()), start=whole)
-    computed = xr.Dataset({str(number): array for number, array in enumerate(asked.values())}).compute()
-    return {fact: _values(computed[str(number)], source) for number, fact in enumerate(asked)}
+    for key, array in found.features.items():  # small and many: less work in memory than as tasks
+        asked["features", key, "values"] = array
+    answers = xr.Dataset({str(number): array for number, array in enumerate(asked.values())}).compute()
+    known = {fact: answers[str(number)] for number, fact in enumerate(asked)}
+    for key in found.features:
+        known |= _asked("features", key, known.pop(("features", key, "values")), source, known.get(MASK))
+    return dict(_apart(known, source))
+
+
+def _asked(
+    role: str,
+    key: str,
+    array: xr.DataArray,
+    source: Input,
+    mask: xr.DataArray | None,
+    var: Var | None = None,
+    depth: float = ROUNDING,
+) -> dict[Fact, xr.DataArray]:
+    """What is asked of every variable."""
+    within = mask is not None and set(mask.dims) <= set(array.dims)
+    bounds = Bounds() if var is None else Bounds(var.lower - depth, var.lower, var.upper)
+    other = [dim for dim in array.dims if dim not in source.land]
+    asked = {
+        (role, key, "range"): (array.where(mask) if within else array).reduce(_range, array.dims, bounds=bounds),
+        (role, key, "count"): _finite(array).sum(other),
+    }
+    if role in ("forcing", "sources", "features") and "derivation" not in array.attrs:
+        asked[role, key, "bits"] = _bits(array).sum(other)
+    return asked
 
 
 def _finite(array: xr.DataArray) -> xr.DataArray:
@@ -108,18 +143,57 @@ def _is_derived_deficit(key: str, array: xr.DataArray) -> bool:
     return key == "vpd" and "derivation" in array.attrs
 
 
-def _range(array: xr.DataArray, mask: xr.DataArray | None, var: Var | None, depth: float) -> dict[str, xr.DataArray]:
-    lower, upper = (-math.inf, math.inf) if var is None else (var.lower, var.upper)
-    finite = _finite(array)
-    if mask is not None and set(mask.dims) <= set(array.dims):
-        finite = finite & mask
-    return {
-        "lowest": array.where(finite, np.inf).min(),
-        "highest": array.where(finite, -np.inf).max(),
-        "below": (finite & (array < lower - depth)).sum(),
-        "rounding": (finite & (array < lower) & (array >= lower - depth)).sum(),
-        "above": (finite & (array > upper)).sum(),
+RANGE: Mapping[str, Callable[..., Any]] = {
+    "lowest": np.min,
+    "highest": np.max,
+    "below": np.sum,
+    "rounding": np.sum,
+    "above": np.sum,
+}
+"""Facts about all values of a variable, and how those about its chunks become one."""
+
+
+def _range(values: Any, axis: tuple[int, ...], bounds: Bounds) -> Any:
+    """`RANGE` along axes, in one task a chunk."""
+    look = partial(_look, bounds=bounds)
+    if isinstance(values, np.ndarray):
+        return look(values, axis)
+    nothing = look(np.empty((0,) * values.ndim), axis)
+    return dask.array.reduction(values, look, _joined, axis=axis, dtype=nothing.dtype, meta=nothing)
+
+
+def _look(values: np.ndarray, axis: tuple[int, ...], keepdims: bool = False, *, bounds: Bounds) -> np.ndarray:
+    """`RANGE` of finite values."""
+    finite = np.isfinite(values)
+    marks = {
+        "below": values < bounds.limit,
+        "rounding": (values >= bounds.limit) & (values < bounds.lower),
+        "above": values > bounds.upper,
     }
+    counts = {name: (finite & marked).sum(axis, keepdims=keepdims) for name, marked in marks.items()}
+    lowest = np.where(finite, values, np.inf).min(axis, keepdims=keepdims, initial=np.inf)
+    highest = np.where(finite, values, -np.inf).max(axis, keepdims=keepdims, initial=-np.inf)
+    return _record({"lowest": lowest, "highest": highest, **counts})
+
+
+def _joined(parts: np.ndarray, axis: tuple[int, ...], keepdims: bool = False) -> np.ndarray:
+    return _record({name: join(parts[name], axis=axis, keepdims=keepdims) for name, join in RANGE.items()})
+
+
+def _record(facts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Arrays side by side."""
+    found = np.empty(np.shape(facts["lowest"]), [(name, "f8") for name in facts])
+    for name, values in facts.items():
+        found[name] = values
+    return found
+
+
+def _apart(known: Mapping[Fact, xr.DataArray], source: Input) -> Iterator[tuple[Fact, np.ndarray]]:
+    """Values of every fact, those that were asked for together one by one."""
+    for (role, key, fact), array in known.items():
+        values = _values(array, source)
+        for name in values.dtype.names or [fact]:
+            yield (role, key, name), values[name] if values.dtype.names else values
 
 
 def _values(array: xr.DataArray, source: Input) -> np.ndarray:
@@ -311,7 +385,7 @@ def outside_land(found: Found, facts: Facts, source: Input) -> np.ndarray:
         On the land axes.
     """
     if found.mask is not None:
-        return ~facts["cell", "mask", "values"].astype(bool)
+        return ~facts[MASK].astype(bool)
     keys = [key for key, array in found.forcing.items() if set(source.land) <= set(array.dims)]
     seen = [facts["forcing", key, "count"] > 0 for key in keys if key != "co2"]  # CO2 may be given over the sea too
     if not seen or not source.land:

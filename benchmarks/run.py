@@ -135,11 +135,16 @@ class Work:
         return self.cells.forcing[..., 0].numel()
 
 
-def work_of(store: Path, days: int, cells: int = CELLS, **model: Any) -> Work:
-    """Bring a corner of a store to memory."""
+def corner_of(store: Path, days: int, cells: int = CELLS) -> xr.Dataset:
+    """Open a corner of a store."""
     lat, lon = CORNERS[cells]
     corner = xh2cm.open_published(store).isel(lat=slice(0, lat), lon=slice(0, lon), time=slice(0, days))
-    corner = corner.sel(month=slice(None, corner["time"].values[-1])).load()
+    return corner.sel(month=slice(None, corner["time"].values[-1]))
+
+
+def work_of(store: Path, days: int, cells: int = CELLS, **model: Any) -> Work:
+    """Bring a corner of a store to memory."""
+    corner = corner_of(store, days, cells).load()
     return Work(corner.h2cm.check().dataset, corner.h2cm.to_tensors(device="cpu"), HybridModel(FEATURES, **model))
 
 
@@ -178,6 +183,12 @@ def prediction(work: Work, folds: int, loop: str) -> Job:
     known = xr.Dataset(coords={"fold": range(folds)})
     fit = Fit(weights, work.model, scaling, work.cells.features, None, known, SpinUp(), {})
     return by(loop, partial(predict_dataset, work.dataset, fit, variables="all", device="cpu"))
+
+
+def epoch(store: Path) -> Job:
+    """One pass of ten folds over all cells, after the check of an open dataset and its way into memory."""
+    corner, model = corner_of(store, DAYS), HybridModel(FEATURES)
+    return lambda: train_step(Work(corner, corner.h2cm.to_tensors(device="cpu"), model), FOLDS, "fast")()
 
 
 JOBS = {"training step": train_step, "prediction": prediction}
@@ -243,7 +254,11 @@ def published_jobs(store: Path) -> dict[str, Job]:
     def load() -> None:
         torch.utils.data.default_collate([everything[i] for i in range(PUBLISHED_CELLS)])
 
-    return {"training step": step, "prediction": predict, "loading": load}
+    def run() -> None:
+        torch.utils.data.default_collate([everything[i] for i in corner])
+        step()
+
+    return {"training step": step, "prediction": predict, "loading": load, "epoch": run}
 
 
 # -- measuring -----------------------------------------------------------------------------------------------------
@@ -331,7 +346,7 @@ class Row:
     unit: str
     scale: float
     base: float
-    """Seconds a unit takes with the plain loop; for loading, without the check."""
+    """Seconds a unit takes with the plain loop; for loading, without the check; for an epoch, by the published code."""
     limit: float | None = None
     """Seconds that the matrix product allows, per unit."""
 
@@ -341,7 +356,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        ratios = (f"{self.each / other:.2f}" if other else "" for other in (self.base, self.limit))
+        ratios = (f"{self.each / other:.3g}" if other else "" for other in (self.base, self.limit))
         spread = f"{min(self.seconds):.3g} .. {max(self.seconds):.3g}"
         return (
             self.work,
@@ -427,6 +442,16 @@ def swaps(store: Path, watch: Watch) -> list[Row]:
         Row(f"training step, {name}", "fast", seconds, works[name].cell_days, "us a cell and day", 1e6, base)
         for name, seconds in times.items()
     ]
+
+
+def epochs(store: Path, theirs: Mapping[str, Job], watch: Watch) -> list[Row]:
+    """An epoch from a store on disk: ten folds at once, and what one run of the published code takes for one fold."""
+    jobs: dict[str, Job] = {"fast": epoch(store)} | ({"published": theirs["epoch"]} if theirs else {})
+    times = watch.alternate(jobs)
+    work, unit = f"loading and an epoch, {FOLDS} folds", "us a fold, cell and day"
+    base = median(times["published"]) / (CELLS * DAYS) if theirs else 0.0
+    folds = {"fast": FOLDS, "published": 1}
+    return [Row(work, by, s, folds[by] * CELLS * DAYS, unit, 1e6, base) for by, s in times.items()]
 
 
 def loads(stores: Mapping[str, Path], theirs: Mapping[str, Mapping[str, Job]], watch: Watch) -> list[Row]:
@@ -551,7 +576,9 @@ def main() -> None:
         if asked.published:
             stack.enter_context(published_code(asked.published))
             theirs = {name: published_jobs(store) for name, store in stores.items()}
-        rows, speed = walks(store, theirs.get(next(iter(stores)), {}), watch)
+        their = theirs.get(next(iter(stores)), {})
+        rows, speed = walks(store, their, watch)
+        rows += epochs(store, their, watch)
         rows += many(store, watch)
         rows += swaps(store, watch)
         grown = growth(store, watch)

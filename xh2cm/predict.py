@@ -24,7 +24,7 @@ from xh2cm.data.folds import TEST
 from xh2cm.data.pins import read_pins
 from xh2cm.errors import Finding, FitError, InputError
 from xh2cm.loop.fast import Loop, paying
-from xh2cm.model import HybridModel, Scaling, SpinUp
+from xh2cm.model import Scaling, SpinUp
 from xh2cm.model.watch import first_failure
 from xh2cm.physics import Processes
 from xh2cm.state import AXES, NAME, about_state, carried, packed, read_state, unpacked
@@ -396,8 +396,7 @@ def predict_dataset(
     if start is not None and spinup is not None:
         raise InputError([Finding("spinup", "is given beside a state, which needs none", "give one of the two")])
     maps = maps_for(fit, {}, dataset, dataset["mask"]) if maps is None else maps
-    settled = [f for f in asked.values() if is_settled(fit.model, f)]
-    known = {field: once(fit, field, member, maps, dataset["mask"]) for field in settled}
+    known = settled(fit, list(asked.values()), member, maps, dataset["mask"])
     fields = [field for field in asked.values() if field not in known]
     work = 2 * dataset["mask"].size * dataset.sizes["time"] * len(fit.folds)  # spin-up and record
     runner = Runner(
@@ -545,23 +544,24 @@ def maps_for(fit: Fit, given: Mapping[str, Any], ds: xr.Dataset, mask: xr.DataAr
     return maps.assign({n: xr.full_like(mask, to, dtype=np.float32) for n, to in how.items() if to != "map"})
 
 
-def is_settled(model: HybridModel, field: str) -> bool:
-    """Whether an output is known without a run: a constant, or a map that a parameter is pinned to."""
-    return not model.daily_output(field) and (field in model.maps or model.parameters[field].varies == "global")
-
-
-def once(fit: Fit, field: str, member: Member, maps: xr.Dataset, mask: xr.DataArray) -> xr.DataArray:
-    """A settled output: one number, one a fold, or a map."""
-    folds = {"fold": len(fit.folds)} if member == "all" else {}
-    if field in fit.model.maps:
-        return maps[field].where(mask).drop_vars(list(mask.coords)).expand_dims(folds)
-    to = fit.model.pinned.get(field, "")
-    if not isinstance(to, str):
-        return xr.DataArray(np.float32(to)).expand_dims(folds)
-    values = fit.constants()[field].drop_vars("fold")
-    if folds:
-        return values
-    return values.isel(fold=fit.folds.index(member)) if isinstance(member, int) else values.mean("fold")
+def settled(
+    fit: Fit, fields: Sequence[str], member: Member, maps: xr.Dataset, mask: xr.DataArray
+) -> dict[str, xr.DataArray]:
+    """Outputs that are known without a run, on the mask or of one number: constants, and pinned parameters."""
+    model, kept = fit.model, {"fold": len(fit.folds)} if member == "all" else {}
+    still = [field for field in fields if not model.daily_output(field)]
+    learned = fit.constants() if still else {}
+    found = {}
+    for field in still:
+        if field in model.maps:
+            found[field] = maps[field].where(mask).drop_vars(list(mask.coords)).expand_dims(kept)
+        elif field in learned:
+            values = learned[field].drop_vars("fold")
+            one = values.isel(fold=fit.folds.index(member)) if isinstance(member, int) else values.mean("fold")
+            found[field] = values if kept else one
+        elif model.parameters[field].varies == "global":
+            found[field] = xr.DataArray(np.float32(model.pinned[field])).expand_dims(kept)
+    return found
 
 
 def held_labels(dataset: xr.Dataset, fit: Fit, member: Member) -> xr.DataArray:

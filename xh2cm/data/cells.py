@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from dask.base import compute
 
+from xh2cm.data.times import month_numbers
 from xh2cm.errors import Finding, InputError
 from xh2cm.variables import FORCING, TARGETS
 
@@ -189,14 +190,9 @@ def time_dimension(array: xr.DataArray) -> Hashable | None:
     return None
 
 
-def months_since(time: xr.DataArray, first: xr.DataArray) -> np.ndarray:
-    """Calendar months from the month of `first`."""
-    return np.asarray((time.dt.year - first.dt.year) * 12 + time.dt.month - first.dt.month, dtype=np.int64)
-
-
 def calendar_of(time: xr.DataArray) -> Calendar:
     """Months of a daily time axis."""
-    month = months_since(time, time[0])
+    month = month_numbers(time) - month_numbers(time[0])
     first = np.unique(month, return_index=True)[1]
     days = time.dt.days_in_month.values[first]
     return Calendar(
@@ -353,13 +349,13 @@ def observe(dataset: xr.Dataset, name: str, index: np.ndarray, cells_first: Any)
         seen = torch.from_numpy(values)[:, None]
         weight = None if weights is None else torch.from_numpy(weights)[:, None]
         return Observed(seen, torch.ones(1, dtype=torch.bool), "static", weight, shares)
-    months = months_since(array[dim], time[0])
+    months = month_numbers(array[dim]) - month_numbers(time[0])
     daily = array.sizes[dim] > len(np.unique(months)) or dim == "time"
     if daily:
         since = (array[dim].dt.floor("D") - time[0].dt.floor("D")).values / np.timedelta64(1, "D")
         position, length = np.asarray(since, dtype=np.int64), time.size
     else:
-        position, length = months, int(months_since(time[-1:], time[0])[0]) + 1
+        position, length = months, int(month_numbers(time[-1]) - month_numbers(time[0])) + 1
     inside = (position >= 0) & (position < length)
 
     def laid(numbers: np.ndarray, nothing: float) -> Tensor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,11 +76,6 @@ class Input:
     def days(self) -> int:
         """Length of the record."""
         return int(self.dataset.sizes["time"])
-
-    @cached_property
-    def months(self) -> np.ndarray:
-        """Months of the record, by `month_numbers`, each once."""
-        return np.unique(month_numbers(self.dataset["time"]))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -218,7 +212,7 @@ def within_forcing(source: Input, time: xr.DataArray) -> np.ndarray:
     -------
     ndarray of bool
     """
-    return np.isin(month_numbers(time), source.months)
+    return np.isin(month_numbers(time), month_numbers(source.dataset["time"]))
 
 
 def place_name(source: Input, key: str) -> str:

@@ -92,6 +92,8 @@ def month_numbers(time: xr.DataArray) -> np.ndarray:
     ndarray of int
         ``12 year + month - 1``
     """
+    if time.dtype.kind == "M":
+        return time.values.astype("datetime64[M]").astype(np.int64) + 12 * 1970
     return np.asarray(12 * time.dt.year + time.dt.month - 1)
 
 

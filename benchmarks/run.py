@@ -525,6 +525,7 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
     for loop, colour in colours.items():
         if any(row["by"] == loop for row in rows):
             left.bar(0, 0, color=colour, label=loop)
+    left.margins(y=0.1)  # room for the numbers
     left.set(xticks=[], ylabel="us a cell and day", title=f"{CELLS} cells x {DAYS} days, threads: {threads}")
     left.legend(frameon=False, fontsize=8)
     others = {

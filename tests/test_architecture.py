@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
     {"variables", "errors", "versions"},
-    {"disk", "markup", "methods"},
+    {"disk", "logged", "markup", "methods"},
     {"sealed"},
     {"targets"},
     {"physics"},

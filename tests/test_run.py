@@ -20,6 +20,7 @@ import xh2cm
 from xh2cm.data.files import open_path
 from xh2cm.disk import sole_writer
 from xh2cm.errors import FitError, H2CMWarning, StoreError
+from xh2cm.loop import build
 from xh2cm.train import Run
 
 HOW = {
@@ -117,6 +118,28 @@ def test_a_job_has_a_line_an_epoch_in_its_log_and_a_terminal_a_bar(land, capsys,
     assert "cell-days/s" not in said
     land.h2cm.fit(**HOW)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_it_is_said_when_the_loop_is_compiled(land, capsys, caplog, monkeypatch, tmp_path, terminal):
+    try:
+        build.compiler()
+    except build.Unbuilt as reason:
+        pytest.skip(str(reason))
+    caplog.set_level(logging.WARNING, "xh2cm")
+    monkeypatch.setenv("XH2CM_CACHE", str(tmp_path))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    logger = logging.getLogger("xh2cm.loop")
+    before = logger.level, logger.propagate, [*logger.handlers]
+    fast = HOW | {"progress": True, "loop": "fast", "epochs": 1}
+    for compiled in (True, False):  # it is kept
+        build.library.cache_clear()
+        land.h2cm.fit(**fast)
+        said = capsys.readouterr().err
+        assert ("compiling the fast loop" in said) is compiled
+        assert ("training: 100%" in said) is terminal
+        assert ("epoch 1:" in said) is not terminal
+    assert (logger.level, logger.propagate, [*logger.handlers]) == before
 
 
 @pytest.fixture

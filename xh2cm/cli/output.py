@@ -21,6 +21,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from xh2cm.errors import H2CMError, InputError
+from xh2cm.logged import printed
 
 __all__ = ["Commands", "progress_shown", "tell"]
 
@@ -143,26 +144,10 @@ def progress_shown(shown: bool = True) -> Iterator[bool]:
         with ProgressBar(minimum=1.0, out=sys.stderr):
             yield drawn
     elif shown:
-        with logged(), Lines():  # type: ignore[no-untyped-call]
+        with printed(), Lines():  # type: ignore[no-untyped-call]
             yield drawn
     else:
         yield drawn
-
-
-@contextlib.contextmanager
-def logged() -> Iterator[None]:
-    """Print what xh2cm logs, and leave its logger as it was."""
-    logger, handler = logging.getLogger("xh2cm"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False  # a handler of the root would say it twice
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.level, logger.propagate = before
 
 
 class Lines(Callback):

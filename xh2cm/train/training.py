@@ -6,6 +6,7 @@ numbers each would give alone.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -14,7 +15,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from tqdm.notebook import tqdm_notebook
 
 from xh2cm.data.cells import place
 from xh2cm.errors import Finding, H2CMWarning, InputError
+from xh2cm.logged import printed
 from xh2cm.loop.fast import Loop, paying
 from xh2cm.model.hybrid import HybridModel, Scaling
 from xh2cm.model.loss import losses
@@ -89,8 +90,8 @@ def train(
     training : Training
     priors : sequence of Prior
     progress : bool
-        Show epoch, loss, folds still training and the time left: a bar in terminals and notebooks, elsewhere (the log
-        of a job) a line an epoch on standard error.
+        Show epoch, loss, folds still training and the time left, and when something is compiled: a bar in terminals and
+        notebooks, elsewhere (the log of a job) a line an epoch on standard error.
     loop : {"auto", "plain", "fast"}
         How days are walked; ``"auto"`` is compiled where that is possible and pays.
     run : Run, optional
@@ -115,11 +116,12 @@ def train(
     course = (run and run.latest(device)) or Course.begun(model, folds, training.seed, device)
     keep = run.keep if run else nothing
     moving = progress and (IN_NOTEBOOK or sys.stderr.isatty())
-    with tqdm(total=training.epochs, initial=course.epoch, disable=not moving, unit="epoch", desc="training") as bar:
+    bar = tqdm(total=training.epochs, initial=course.epoch, disable=not moving, unit="epoch", desc="training")
+    with printed("xh2cm.loop" if moving else "xh2cm") if progress else contextlib.nullcontext(), bar:
         while course.epoch < training.epochs and course.alive.any():
             begun, walked = time.monotonic(), trainer.epoch(course, keep)
             keep(course)
-            tell(course, walked * length / (time.monotonic() - begun), progress and not moving)
+            tell(course, walked * length / (time.monotonic() - begun))
             mean = {name: nanmean(x) for name, x in zip(SPLITS, course.history[-1]["total"], strict=True)}
             bar.set_postfix(
                 loss=f"{mean['training']:.3f}", held_out=f"{mean['validation']:.3f}", folds=int(course.alive.sum())
@@ -135,17 +137,18 @@ def nothing(course: Course) -> None:
     """Keep no state."""
 
 
-def tell(course: Course, speed: float, aloud: bool) -> None:
-    """Log an epoch in one line, aloud also where nobody listens to the log."""
+def tell(course: Course, speed: float) -> None:
+    """Log an epoch in one line."""
     found = course.history[-1]
     each = ", ".join(f"{name} {nanmean(x[0]):.4g}/{nanmean(x[1]):.4g}" for name, x in found.items())
-    line = (
-        f"epoch {course.epoch}: {each} (training/validation); {int(course.alive.sum())} folds, "
-        f"{speed:.3g} cell-days/s, {psutil.Process().memory_info().rss / 2**20:.0f} MiB in memory"
+    log.info(
+        "epoch %d: %s (training/validation); %d folds, %.3g cell-days/s, %.0f MiB in memory",
+        course.epoch,
+        each,
+        int(course.alive.sum()),
+        speed,
+        psutil.Process().memory_info().rss / 2**20,
     )
-    log.info("%s", line)
-    if aloud and not log.isEnabledFor(logging.INFO):
-        sys.stderr.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
 
 
 def nanmean(values: Tensor) -> float:

@@ -586,6 +586,7 @@ def fit_dataset(
             "torch": torch.__version__,
             "trained": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "device": str(where),
+            "products": torch.get_float32_matmul_precision(),
             **recipe,
         }
         if beyond and targets is None:

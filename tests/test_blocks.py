@@ -9,6 +9,8 @@ from functools import partial
 import pytest
 import torch
 from test_loop import MODELS, given, result, same
+from test_pins import ALL, pinned_to
+from test_pins import given as pinned_land
 from torch.utils._pytree import tree_leaves
 from turns import Turns
 
@@ -71,6 +73,15 @@ def test_any_number_of_cells_days_and_folds(blocks, folds, cells, days):
     close(blocks(model, inputs), result(model, "plain", inputs=inputs), 1e-4, 1e-3)
 
 
+@pytest.mark.parametrize("pins", [pinned_to("global", *ALL), (("soil_capacity", "map"), ("fapar", "global"))])
+def test_pinned_models(blocks, pins):
+    """One of them has no networks."""
+    model = HybridModel(3, width=5, pins=pins)
+    inputs = pinned_land(model)
+    inputs[2][..., 3:] = 60 + 90 * inputs[2][..., 3:]
+    close(blocks(model, inputs), result(model, "plain", inputs=inputs), 1e-4, 1e-3)
+
+
 def test_a_block_takes_as_many_cells_as_it_has_room_for(blocks):
     model = MODELS["published"]
     one = Blocks(model.scheme, CPU, lambda source, _: Turns(source)).modules[1].needs("walk_backward")
@@ -108,6 +119,18 @@ def test_a_program_that_disagrees_is_said_and_not_used(caplog):
     assert "please report" in fast.PROGRAMS[model.scheme]["gpu", "highest"]
     for x, y in zip(tree_leaves(found), tree_leaves(result(model, "plain")), strict=True):
         assert torch.equal(x, y)
+
+
+def test_a_program_that_the_device_refuses_is_said_and_not_used(caplog):
+    class Refusing(Turns):
+        def launch(self, *arguments):
+            raise build.Unbuilt("cuLaunchKernel says too many resources")
+
+    model = HybridModel(3, width=16)
+    program = Blocks(model.scheme, CPU, lambda source, _: Refusing(source))
+    found, said = walked(model, program, caplog)
+    assert "there is no fast one here: cuLaunchKernel says too many resources" in said
+    assert torch.equal(found[1][0], result(model, "plain")[1][0])
 
 
 def test_without_nvidias_bindings_that_is_the_reason(monkeypatch):

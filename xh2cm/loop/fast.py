@@ -274,10 +274,13 @@ def tried(
     """
     programs = PROGRAMS[program.scheme]
     if program in programs.values() and program not in AGREED:
-        if agrees(program, day, shared, carry, [x[:, :, :TRIED] for x in record]):
-            AGREED.add(program)
-        else:
-            reason = f"its first {TRIED} days are not those of the plain one; please report this"
+        reason = f"its first {TRIED} days are not those of the plain one; please report this"
+        try:
+            if agrees(program, day, shared, carry, [x[:, :, :TRIED] for x in record]):
+                AGREED.add(program)
+        except Unbuilt as refusal:  # by the device, which sees a program only now
+            reason = str(refusal)
+        if program not in AGREED:
             programs.update({key: reason for key, one in programs.items() if one is program})
             tell(reason)
     step: Callable[..., Any] = partial(walk, program) if program in AGREED else plain.walk

@@ -2,13 +2,15 @@
 
 ``fits`` prints what is resident after each of many fits; nothing is collected or trimmed in between: what a user who
 fits in a loop would see. ``step`` prints the most that was resident until the end of one training step of many folds,
-cells and years with the published networks.
+cells and years with the published networks; with ``--loop blocks`` of all that a GPU would hold, on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +18,9 @@ import torch
 import xh2cm
 from xh2cm.data.cells import to_tensors
 from xh2cm.data.twin import observe, truth, twin
-from xh2cm.model import HybridModel
+from xh2cm.loop.blocks import Blocks
+from xh2cm.loop.fast import walk
+from xh2cm.model import HybridModel, hybrid
 from xh2cm.targets import TARGET_TABLE
 from xh2cm.train import Portions, Training, normalisation, train
 
@@ -45,6 +49,30 @@ def fits(number: int, loop: str) -> None:
         print(f"growth after fit {SETTLED}: {growth:+.2f} % ({xh2cm.__version__}, loop {loop})")
 
 
+class Untold:
+    """A GPU of so many processors, which is never told to do anything."""
+
+    processors, shared = 132, 2**40
+
+    def needs(self, kernel: str) -> int:
+        return 0
+
+
+class Touched(Blocks):
+    """The walk of a GPU: all that it needs there is in memory here, and nothing is computed."""
+
+    def launch(self, kernel: str, sizes: Sequence[int], places: Sequence[torch.Tensor | None]) -> None:
+        for x in places:
+            if x is not None:
+                x.data.zero_()
+
+
+def in_blocks(model: HybridModel) -> None:
+    """Let a model hold what it would hold on a GPU."""
+    held = partial(walk, Touched(model.scheme, torch.device("cpu"), lambda *_: Untold()))
+    hybrid.choose = lambda *_: held
+
+
 def step(folds: int, rows: int, years: int, loop: str) -> None:
     """One step of so many folds on rows of 16 cells, every one of which each fold sees."""
     forcing = twin(cells=(rows, 16), years=years)
@@ -55,9 +83,13 @@ def step(folds: int, rows: int, years: int, loop: str) -> None:
     label = torch.full((len(cells.forcing), 1), folds)
     portions, model = Portions.whole(cells, label), HybridModel(len(cells.features))
     scales = normalisation(portions, range(folds), targets)
+    if loop == "blocks":
+        in_blocks(model)
     before, begun = mebibytes("VmHWM"), time.monotonic()
     once = Training(epochs=1, patience=None, batch_size=len(label))
-    train(portions, range(folds), model, targets, scales, once, progress=False, loop=loop)
+    train(
+        portions, range(folds), model, targets, scales, once, progress=False, loop="fast" if loop == "blocks" else loop
+    )
     print(
         f"{folds} folds x {len(label)} cells x {cells.forcing.shape[1]} days, {len(targets)} targets, loop {loop}, "
         f"{torch.get_num_threads()} threads: {mebibytes('VmHWM') / 1024:.2f} GiB at most "
@@ -73,7 +105,9 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--rows", type=int, default=8, help="of 16 cells")
     parser.add_argument("--years", type=int, default=20)
-    parser.add_argument("--loop", choices=["plain", "fast"], help="plain for fits, fast for a step if not given")
+    parser.add_argument(
+        "--loop", choices=["plain", "fast", "blocks"], help="plain for fits, fast for a step if not given"
+    )
     told = parser.parse_args()
     if told.what == "fits":
         fits(told.number, told.loop or "plain")

@@ -49,8 +49,16 @@ from xh2cm.targets import TARGET_TABLE
 from xh2cm.train import Portions, Training, normalisation, train
 from xh2cm.variables import FORCING
 
-LOOPS = {"plain": ("plain", "highest"), "fast": ("fast", "highest"), "fast, bfloat16": ("fast", "medium")}
+LOOPS = {
+    "plain": ("plain", "highest"),
+    "fast": ("fast", "highest"),
+    "fast, bfloat16": ("fast", "medium"),
+    "fast, TF32": ("fast", "high"),
+}
 """Loops through time: what training and prediction are told, and what torch is told of the precision of products."""
+
+THERE = {"cpu": ("plain", "fast", "fast, bfloat16"), "cuda": ("plain", "fast", "fast, TF32")}
+"""Which of them differ on a device."""
 
 CORNERS = {32: (4, 8), 128: (8, 16), 512: (16, 32)}
 """Numbers of cells, and the corner of the grid that holds them."""
@@ -123,6 +131,14 @@ def write_store(path: Path, chunks: tuple[int, int, int]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class Store:
+    """A store, and the device its data are brought to."""
+
+    path: Path
+    device: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Work:
     """What is trained and predicted."""
 
@@ -135,17 +151,19 @@ class Work:
         return self.cells.forcing[..., 0].numel()
 
 
-def corner_of(store: Path, days: int, cells: int = CELLS) -> xr.Dataset:
+def corner_of(store: Store, days: int, cells: int = CELLS) -> xr.Dataset:
     """Open a corner of a store."""
     lat, lon = CORNERS[cells]
-    corner = xh2cm.open_published(store).isel(lat=slice(0, lat), lon=slice(0, lon), time=slice(0, days))
+    corner = xh2cm.open_published(store.path).isel(lat=slice(0, lat), lon=slice(0, lon), time=slice(0, days))
     return corner.sel(month=slice(None, corner["time"].values[-1]))
 
 
-def work_of(store: Path, days: int, cells: int = CELLS, **model: Any) -> Work:
+def work_of(store: Store, days: int, cells: int = CELLS, **model: Any) -> Work:
     """Bring a corner of a store to memory."""
     corner = corner_of(store, days, cells).load()
-    return Work(corner.h2cm.check().dataset, corner.h2cm.to_tensors(device="cpu"), HybridModel(FEATURES, **model))
+    return Work(
+        corner.h2cm.check().dataset, corner.h2cm.to_tensors(device=store.device), HybridModel(FEATURES, **model)
+    )
 
 
 # -- jobs ----------------------------------------------------------------------------------------------------------
@@ -167,7 +185,7 @@ def by(loop: str, job: Callable[..., Any]) -> Callable[[], Any]:
 
 def train_step(work: Work, folds: int, loop: str) -> Job:
     """One optimiser step on all cells: spin-up, forward, losses of all published targets, backward, update."""
-    label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL)
+    label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL, device=work.cells.forcing.device)
     targets = TARGET_TABLE[: len(MONTHLY_GROUPS) + 1]
     portions = Portions.whole(work.cells, label)
     scales = normalisation(portions, range(folds), targets, "stored")
@@ -177,35 +195,41 @@ def train_step(work: Work, folds: int, loop: str) -> Job:
 
 def prediction(work: Work, folds: int, loop: str) -> Job:
     """Spin-up and run of all cells, with every variable of the model recorded, as the published code does."""
-    label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL)
+    label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL, device=work.cells.forcing.device)
     scaling = normalisation(Portions.whole(work.cells, label), range(folds), (), "stored").scaling
     weights = torch.stack([work.model.initial(torch.Generator().manual_seed(k)) for k in range(folds)])
     known = xr.Dataset(coords={"fold": range(folds)})
     fit = Fit(weights, work.model, scaling, work.cells.features, None, known, SpinUp(), {})
-    return by(loop, partial(predict_dataset, work.dataset, fit, variables="all", device="cpu"))
+    return by(loop, partial(predict_dataset, work.dataset, fit, variables="all", device=work.cells.forcing.device))
 
 
-def epoch(store: Path) -> Job:
+def epoch(store: Store) -> Job:
     """One pass of ten folds over all cells, after the check of an open dataset and its way into memory."""
     corner, model = corner_of(store, DAYS), HybridModel(FEATURES)
-    return lambda: train_step(Work(corner, corner.h2cm.to_tensors(device="cpu"), model), FOLDS, "fast")()
+    return lambda: train_step(Work(corner, corner.h2cm.to_tensors(device=store.device), model), FOLDS, "fast")()
 
 
 JOBS = {"training step": train_step, "prediction": prediction}
 
 
-def matrix_product() -> Job:
+def matrix_product(device: str) -> Job:
     """The machine's own best: a product of two square matrices."""
-    a, b = torch.randn(2, MATRIX, MATRIX)
-    return lambda: a @ b
+    a, b = torch.randn(2, MATRIX, MATRIX, device=device)
+
+    def multiply() -> None:
+        _ = a @ b
+        if a.is_cuda:
+            torch.cuda.synchronize()
+
+    return multiply
 
 
-def loading(store: Path) -> dict[str, Job]:
+def loading(store: Store) -> dict[str, Job]:
     """Read a store into tensors, with the check of the data and without."""
-    checked = xh2cm.open_published(store).h2cm.check().dataset
+    checked = xh2cm.open_published(store.path).h2cm.check().dataset
     return {
-        "check not included": lambda: to_tensors(checked, "cpu"),
-        "check included": lambda: xh2cm.open_published(store).h2cm.to_tensors(device="cpu"),
+        "check not included": lambda: to_tensors(checked, store.device),
+        "check included": lambda: xh2cm.open_published(store.path).h2cm.to_tensors(device=store.device),
     }
 
 
@@ -293,14 +317,14 @@ def held_at_most() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
-def peak_memory(store: Path, loop: str) -> tuple[float, float]:
+def peak_memory(store: Store, loop: str) -> tuple[float, float]:
     """GiB that a process which trains one step holds at most, and with the libraries alone."""
     libraries = held_at_most()
     train_step(work_of(store, DAYS), 1, loop)()
     return held_at_most(), libraries
 
 
-def first_step(store: Path, cache: Path) -> tuple[float, float]:
+def first_step(store: Store, cache: Path) -> tuple[float, float]:
     """Seconds from the start of a process until it is ready to train, and then of its first step."""
     os.environ["XH2CM_CACHE"] = str(cache)
     step = train_step(work_of(store, DAYS), 1, "fast")
@@ -328,6 +352,7 @@ def machine() -> dict[str, Any]:
         "processor": names[0] if names else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -383,14 +408,15 @@ def speed_of(times: list[float]) -> float:
     return 2 * MATRIX**3 / median(times)
 
 
-def walks(store: Path, theirs: Mapping[str, Job], watch: Watch) -> tuple[list[Row], float]:
+def walks(store: Store, theirs: Mapping[str, Job], watch: Watch) -> tuple[list[Row], float]:
     """Training and prediction by every loop, and the speed of the matrix product in the same run."""
     work = work_of(store, DAYS)
     matrices = [w.shape for name, w in work.model.layout.items() if len(w.shape) > 1 and not name.startswith("static.")]
+    there = THERE[torch.device(store.device).type]
     operations = 2 * sum(rows * columns for rows, columns in matrices)
-    jobs = {(name, loop): make(work, 1, loop) for name, make in JOBS.items() for loop in LOOPS}
+    jobs = {(name, loop): make(work, 1, loop) for name, make in JOBS.items() for loop in there}
     jobs |= {(name, "published"): theirs[name] for name in JOBS if name in theirs}
-    times = watch.alternate(jobs | {("matrix product", ""): matrix_product()})
+    times = watch.alternate(jobs | {("matrix product", ""): matrix_product(store.device)})
     speed = speed_of(times.pop(("matrix product", "")))
     rows = []
     for name, passes in PASSES.items():
@@ -403,7 +429,7 @@ def walks(store: Path, theirs: Mapping[str, Job], watch: Watch) -> tuple[list[Ro
     return rows, speed
 
 
-def many(store: Path, watch: Watch) -> list[Row]:
+def many(store: Store, watch: Watch) -> list[Row]:
     """One and ten folds of few and many cells, on a season."""
     rows = []
     for cells in CORNERS:
@@ -419,7 +445,7 @@ def many(store: Path, watch: Watch) -> list[Row]:
     return rows
 
 
-def growth(store: Path, watch: Watch) -> dict[str, dict[int, list[float]]]:
+def growth(store: Store, watch: Watch) -> dict[str, dict[int, list[float]]]:
     """Seconds of a training step by the fast loop, for more and more of one thing."""
     works = {(cells, FEW_DAYS): work_of(store, FEW_DAYS, cells) for cells in CORNERS}
     works |= {(CELLS, days): work_of(store, days) for days in DAYS_THAT_GROW}
@@ -432,7 +458,7 @@ def growth(store: Path, watch: Watch) -> dict[str, dict[int, list[float]]]:
     return found
 
 
-def swaps(store: Path, watch: Watch) -> list[Row]:
+def swaps(store: Store, watch: Watch) -> list[Row]:
     """A training step of other models by the fast loop."""
     works = {"published model": work_of(store, FEW_DAYS)}
     works |= {name: work_of(store, FEW_DAYS, **model) for name, model in SWAPPED.items()}
@@ -444,7 +470,7 @@ def swaps(store: Path, watch: Watch) -> list[Row]:
     ]
 
 
-def epochs(store: Path, theirs: Mapping[str, Job], watch: Watch) -> list[Row]:
+def epochs(store: Store, theirs: Mapping[str, Job], watch: Watch) -> list[Row]:
     """An epoch from a store on disk: ten folds at once, and what one run of the published code takes for one fold."""
     jobs: dict[str, Job] = {"fast": epoch(store)} | ({"published": theirs["epoch"]} if theirs else {})
     times = watch.alternate(jobs)
@@ -454,7 +480,32 @@ def epochs(store: Path, theirs: Mapping[str, Job], watch: Watch) -> list[Row]:
     return [Row(work, by, s, folds[by] * CELLS * DAYS, unit, 1e6, base) for by, s in times.items()]
 
 
-def loads(stores: Mapping[str, Path], theirs: Mapping[str, Mapping[str, Job]], watch: Watch) -> list[Row]:
+def globe(device: str, watch: Watch, copies: int = 86, years: int = 19) -> Row:
+    """An epoch of ten folds on as many cells and days as a globe of 1 degree has, in memory already."""
+    forcing = twin(cells=CORNERS[CELLS], years=years)
+    some = forcing.merge(observe(truth(forcing, passes=0))).h2cm.to_tensors(device=device)
+    cells = dataclasses.replace(
+        some,
+        forcing=some.forcing.repeat(copies, 1, 1),
+        static=some.static.repeat(copies, 1),
+        area=some.area.repeat(copies),
+        targets={name: x._replace(values=x.values.repeat(copies, 1)) for name, x in some.targets.items()},
+        index=np.tile(some.index, copies),
+    )
+    label = torch.arange(len(cells.forcing), device=device).remainder(FOLDS).unsqueeze(1)
+    portions, targets = Portions.whole(cells, label), [t for t in TARGET_TABLE if t.name in cells.targets]
+    scales = normalisation(portions, range(FOLDS), targets)
+    once = Training(epochs=1, patience=None)
+    model = HybridModel(len(cells.features))
+    job = partial(train, portions, range(FOLDS), model, targets, scales, once, progress=False, loop="fast")
+    work, days = len(label), cells.forcing.shape[1]
+    times = watch.alternate({"fast": job})["fast"]
+    return Row(
+        f"an epoch, {FOLDS} x {work} x {days}", "fast", times, FOLDS * work * days, "us a cell and day", 1e6, 0.0
+    )
+
+
+def loads(stores: Mapping[str, Store], theirs: Mapping[str, Mapping[str, Job]], watch: Watch) -> list[Row]:
     """Loading, from chunks of several shapes."""
     cells = GRID[0] * GRID[1]
     rows = []
@@ -468,18 +519,18 @@ def loads(stores: Mapping[str, Path], theirs: Mapping[str, Mapping[str, Job]], w
     return rows
 
 
-def effect(store: Path, steps: int = 40) -> list[str]:
+def effect(store: Store, steps: int = 40) -> list[str]:
     """What products of bfloat16 numbers change: training from the same start, and predicting with the same weights."""
     work = work_of(store, DAYS)
-    label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL)
+    label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL, device=work.cells.forcing.device)
     portions, targets = Portions.whole(work.cells, label), TARGET_TABLE[: len(MONTHLY_GROUPS) + 1]
     scales = normalisation(portions, [0], targets, "stored")
     course = Training(epochs=steps, patience=None, batch_size=len(label))
     learn = partial(train, portions, [0], work.model, targets, scales, course, progress=False)
-    fits = {loop: by(loop, learn)() for loop in ("fast", "fast, bfloat16")}
+    fits = {loop: by(loop, learn)() for loop in THERE[torch.device(store.device).type][1:]}
     known = xr.Dataset(coords={"fold": [0]})
-    fit = Fit(fits["fast"].weights, work.model, scales.scaling, work.cells.features, None, known, SpinUp(), {})
-    exact, rounded = (by(loop, partial(predict_dataset, work.dataset, fit, device="cpu"))() for loop in fits)
+    fit = Fit(fits["fast"].weights.cpu(), work.model, scales.scaling, work.cells.features, None, known, SpinUp(), {})
+    exact, rounded = (by(loop, partial(predict_dataset, work.dataset, fit, device=store.device))() for loop in fits)
     lines = []
     for loop, found in fits.items():
         first, *_, last = found.losses["loss"].sel(split="training", target="total").isel(fold=0).values
@@ -490,7 +541,7 @@ def effect(store: Path, steps: int = 40) -> list[str]:
     return lines
 
 
-def profile(store: Path) -> str:
+def profile(store: Store) -> str:
     """Where a training step spends the processor's time; `forward` of fast.py is spin-up and run."""
     told = io.StringIO()
     for loop in ("plain", "fast"):
@@ -509,7 +560,8 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
     """Draw what `--json` holds."""
     import matplotlib.pyplot as plt
 
-    colours = {"published": "#888888", "plain": "#E69F00", "fast": "#0072B2", "fast, bfloat16": "#56B4E9"}
+    colours = {"published": "#888888", "plain": "#E69F00", "fast": "#0072B2"}
+    colours |= {"fast, bfloat16": "#56B4E9", "fast, TF32": "#56B4E9"}
     figure, (left, *right) = plt.subplots(1, 4, figsize=(13, 3.6), width_ratios=[2, 1, 1, 1], layout="constrained")
     rows, threads = [row for row in found["rows"] if row["limit"]], found["machine"]["threads"]
     for i, name in enumerate(PASSES):
@@ -553,20 +605,23 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them")
-    parser.add_argument("--effect", action="store_true", help="what bfloat16 changes, and nothing else")
+    parser.add_argument("--effect", action="store_true", help="what less precision changes, and nothing else")
     parser.add_argument(
         "--profile", action="store_true", help="where a training step spends its time, and nothing else"
     )
+    parser.add_argument("--device", default="cpu", help="where, such as cuda; the published code is timed on cpu only")
     asked = parser.parse_args()
+    if asked.published and asked.device != "cpu":
+        parser.error("the published code is timed on cpu only")
     if asked.processor_time and torch.get_num_threads() > 1:
         parser.error("threads that wait for each other use the processor too: set OMP_NUM_THREADS=1")
     watch = Watch(3 if asked.quick else 5, time.process_time if asked.processor_time else time.perf_counter)
     about = machine() | {"repeats": watch.repeats, "clock": watch.clock.__name__}
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        stores = {name: Path(folder) / f"{k}.zarr" for k, name in enumerate(CHUNKS)}
+        stores = {name: Store(Path(folder) / f"{k}.zarr", asked.device) for k, name in enumerate(CHUNKS)}
         for name, store in stores.items():
-            write_store(store, CHUNKS[name])
+            write_store(store.path, CHUNKS[name])
         store = next(iter(stores.values()))
         if asked.profile or asked.effect:
             print(profile(store) if asked.profile else "\n".join(effect(store)))
@@ -576,7 +631,7 @@ def main() -> None:
         theirs: dict[str, dict[str, Job]] = {}
         if asked.published:
             stack.enter_context(published_code(asked.published))
-            theirs = {name: published_jobs(store) for name, store in stores.items()}
+            theirs = {name: published_jobs(store.path) for name, store in stores.items()}
         their = theirs.get(next(iter(stores)), {})
         rows, speed = walks(store, their, watch)
         rows += epochs(store, their, watch)
@@ -584,6 +639,7 @@ def main() -> None:
         rows += swaps(store, watch)
         grown = growth(store, watch)
         rows += loads(stores, theirs, watch)
+        rows += [globe(asked.device, watch)] if asked.device != "cpu" else []
     print(f"\n{table(rows)}\n")
     for name, seconds in grown.items():
         print(f"seconds of a training step, fast, by {name}:", *(f"{x}: {median(s):.3f}" for x, s in seconds.items()))

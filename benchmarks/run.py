@@ -35,7 +35,7 @@ from xh2cm.data.cells import to_tensors
 from xh2cm.data.published import FORCING_GROUPS, MONTHLY_GROUPS
 from xh2cm.data.twin import observe, truth, twin
 from xh2cm.fit import Fit
-from xh2cm.model import HybridModel, SpinUp, networks
+from xh2cm.model import HybridModel, Scaling, SpinUp, networks
 from xh2cm.physics import (
     BetaSoil,
     LloydTaylorRespiration,
@@ -193,13 +193,18 @@ def train_step(work: Work, folds: int, loop: str) -> Job:
     return by(loop, partial(train, portions, range(folds), work.model, targets, scales, once, progress=False))
 
 
+def at_rest(scaling: Scaling) -> Scaling:
+    """As a fit holds it."""
+    return Scaling(*(x.cpu() for x in scaling))
+
+
 def prediction(work: Work, folds: int, loop: str) -> Job:
     """Spin-up and run of all cells, with every variable of the model recorded, as the published code does."""
     label = torch.full((len(work.cells.forcing), 1), SEEN_BY_ALL, device=work.cells.forcing.device)
     scaling = normalisation(Portions.whole(work.cells, label), range(folds), (), "stored").scaling
     weights = torch.stack([work.model.initial(torch.Generator().manual_seed(k)) for k in range(folds)])
     known = xr.Dataset(coords={"fold": range(folds)})
-    fit = Fit(weights, work.model, scaling, work.cells.features, None, known, SpinUp(), {})
+    fit = Fit(weights, work.model, at_rest(scaling), work.cells.features, None, known, SpinUp(), {})
     return by(loop, partial(predict_dataset, work.dataset, fit, variables="all", device=work.cells.forcing.device))
 
 
@@ -529,7 +534,9 @@ def effect(store: Store, steps: int = 40) -> list[str]:
     learn = partial(train, portions, [0], work.model, targets, scales, course, progress=False)
     fits = {loop: by(loop, learn)() for loop in THERE[torch.device(store.device).type][1:]}
     known = xr.Dataset(coords={"fold": [0]})
-    fit = Fit(fits["fast"].weights.cpu(), work.model, scales.scaling, work.cells.features, None, known, SpinUp(), {})
+    fit = Fit(
+        fits["fast"].weights.cpu(), work.model, at_rest(scales.scaling), work.cells.features, None, known, SpinUp(), {}
+    )
     exact, rounded = (by(loop, partial(predict_dataset, work.dataset, fit, device=store.device))() for loop in fits)
     lines = []
     for loop, found in fits.items():

@@ -65,11 +65,12 @@ MOST = 2**24
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """A trained model: a value that can be saved, loaded and used on other data.
+    """A trained model: a value that can be saved, loaded and used on other data, on any device.
 
     Parameters
     ----------
     weights : Tensor, (fold, weight)
+        In memory of the CPU, as those of `scaling`.
     model : HybridModel
     scaling : Scaling or None
         None for a published checkpoint, which leaves its scaling with the data.
@@ -113,7 +114,7 @@ class Fit:
     @property
     def fingerprint(self) -> str:
         """First 16 digits of the weights' SHA-256."""
-        return hashlib.sha256(np.ascontiguousarray(self.weights.cpu().numpy()).tobytes()).hexdigest()[:16]
+        return hashlib.sha256(np.ascontiguousarray(self.weights.numpy()).tobytes()).hexdigest()[:16]
 
     def __repr__(self) -> str:
         size = f"{len(self.folds)} folds, {self.weights.shape[1]:,} weights, {len(self.features)} static features"
@@ -173,7 +174,7 @@ class Fit:
         >>> constants["q10"].sizes["fold"], 1 < float(constants["q10_mean"]) < 10
         (2, True)
         """
-        named = self.model.unpack(self.weights.cpu())
+        named = self.model.unpack(self.weights)
         found: dict[str, xr.DataArray] = {}
         for name, about in self.model.parameters.items():
             if f"global.{name}" not in named:
@@ -233,9 +234,9 @@ class Fit:
         return target
 
     def _write(self, folder: Path) -> None:
-        tensors = {"weights": self.weights.contiguous().cpu()}
+        tensors = {"weights": self.weights.contiguous()}
         if self.scaling is not None:
-            tensors |= {name: x.contiguous().cpu() for name, x in self.scaling._asdict().items()}
+            tensors |= {name: x.contiguous() for name, x in self.scaling._asdict().items()}
         (folder / "weights.safetensors").write_bytes(safetensors.torch.save(tensors))
         self.losses.to_netcdf(folder / "losses.nc", engine="netcdf4")
         if self.labels is not None:
@@ -591,8 +592,9 @@ def fit_dataset(
         }
         if beyond and targets is None:
             provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"
-        parts = scales.scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
-        fit = Fit(done.weights, model, *parts)
+        scaling = Scaling(*(x.cpu() for x in scales.scaling))  # a fit goes anywhere, and is moved where it is run
+        parts = scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
+        fit = Fit(done.weights.cpu(), model, *parts)
         if kept is not None:
             fit.save(kept.folder / FINISHED, overwrite=True)
     return fit
@@ -649,13 +651,11 @@ def gather(fits: Sequence[Fit], labels: xr.DataArray | None = None) -> Fit:
     scaling = (
         None
         if first.scaling is None
-        else Scaling(
-            *(torch.cat([x.cpu() for x in parts])[order] for parts in zip(*(fit.scaling for fit in fits), strict=True))
-        )
+        else Scaling(*(torch.cat(parts)[order] for parts in zip(*(fit.scaling for fit in fits), strict=True)))
     )
     return dataclasses.replace(
         first,
-        weights=torch.cat([fit.weights.cpu() for fit in fits])[order],
+        weights=torch.cat([fit.weights for fit in fits])[order],
         scaling=scaling,
         labels=first.labels if labels is None else labels,
         losses=losses.sel(target=first.losses["target"], split=first.losses["split"]),

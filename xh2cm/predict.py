@@ -604,7 +604,7 @@ def origin(runner: Runner, dataset: xr.Dataset, maps: xr.Dataset, start: xr.Data
     """Attributes by which a half-written prediction is known again: what it is made of besides the fit."""
     digest = hashlib.sha256(repr((runner.spinup, None if start is None else sorted(start.attrs.items()))).encode())
     for values in (
-        *(part.cpu().numpy() for part in runner.scaling),
+        *(part.numpy() for part in runner.scaling),
         *(array.values for _, array in sorted(maps.items())),
     ):
         digest.update(np.ascontiguousarray(values).tobytes())

@@ -150,7 +150,7 @@ def test_the_fast_loop_gives_the_plain_ones_numbers(processes, tmp_path, monkeyp
     for name, expected in gradients.items():
         assert same(fast_gradients[name], expected, 1e-4), name
     # nothing is worked out lane by lane
-    assert "each(" not in model.scheme.source.split("static inline void sight(")[1].split("struct Net0")[0]
+    assert "each(" not in model.scheme.model.split("static inline void sight(")[1].split("struct Net0")[0]
 
 
 # -- what is known of each --------------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
-"""The walk of a GPU, its threads taking turns on a CPU, against the plain one; and that NVIDIA's compiler takes it."""
+"""The walk of a GPU, its threads taking turns on a CPU, against the plain one."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 from functools import partial
 
@@ -14,7 +13,7 @@ from test_pins import given as pinned_land
 from torch.utils._pytree import tree_leaves
 from turns import Turns
 
-from xh2cm.loop import build, fast, nvidia
+from xh2cm.loop import build, fast
 from xh2cm.loop.blocks import STRETCH, Blocks
 from xh2cm.model import HybridModel, hybrid
 
@@ -132,27 +131,3 @@ def test_a_program_that_the_device_refuses_is_said_and_not_used(caplog):
     found, said = walked(model, program, caplog)
     assert "there is no fast one here: cuLaunchKernel says too many resources" in said
     assert torch.equal(found[1][0], result(model, "plain")[1][0])
-
-
-def test_without_nvidias_bindings_that_is_the_reason(monkeypatch):
-    def missing(name):
-        raise ImportError(f"No module named {name!r}")
-
-    monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(build.Unbuilt, match=r"pip install 'xh2cm\[gpu\]'"):
-        nvidia.compiled("", "sm_90")
-
-
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-@pytest.mark.parametrize("name", ["published", "another physics and table"])
-def test_nvidias_compiler_takes_it(architecture, name):
-    try:
-        assert nvidia.bindings("nvrtc").nvrtcVersion()
-    except (build.Unbuilt, RuntimeError) as reason:
-        pytest.skip(f"NVRTC is not there: {reason}")
-    sizes = "#define CELLS 4\n#define THREADS 256\n"
-    program = nvidia.compiled(sizes + MODELS[name].scheme.source("blocks.cu"), architecture)
-    for kernel in nvidia.KERNELS:
-        assert f"{kernel}_shared".encode() in program
-    with pytest.raises(build.Unbuilt, match=r"NVRTC failed: .*error"):
-        nvidia.compiled("no program", architecture)

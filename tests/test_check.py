@@ -786,3 +786,42 @@ def test_a_wrong_unit_of_rain_hides_no_absent_temperature():
     with pytest.raises(InputError) as error:
         check(xr.Dataset({"prcp": rain}))
     assert {"prcp", "air_temperature", "vpd", "net_radiation", "co2"} <= {f.variable for f in error.value.findings}
+
+
+CHUNKS = [{"time": 90}, {"lat": 1, "lon": 2}, {"time": 150, "lat": 3}]
+
+
+@pytest.fixture
+def odd_world() -> xr.Dataset:
+    """What is told of values: rounding, gaps, a mask, ranges, with some of each in every chunk."""
+    ds = world({"lat": 4, "lon": 6}, lat=[40.0, 41.0, 42.0, 43.0], lon=np.arange(6.0))
+    ds["pr"][::7] = -1e-4
+    ds["pr"][17, 3, 5] = 900.0
+    ds["ET"] = (ds["pr"].dims, np.where(ds["pr"] > 0, 2.0, np.nan), {"units": "mm day-1"})
+    ds["ET"][5:, 2, 1] = 3.5
+    ds["vpd"][100:120, 1, 2] = np.nan
+    ds["depth"] = ("lat", "lon"), np.arange(24.0).reshape(4, 6)
+    ds["mask"] = ("lat", "lon"), np.arange(24).reshape(4, 6) % 5 > 0
+    return ds
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_chunks_do_not_change_what_is_told(odd_world: xr.Dataset, chunks: dict[str, int]) -> None:
+    whole, parts = check(odd_world), check(odd_world.chunk(chunks))
+    assert any("values below 0 set to 0" in note for note in whole.notes)
+    assert (parts.rows, parts.notes, parts.dropped) == (whole.rows, whole.notes, whole.dropped)
+    assert parts.dataset.attrs == whole.dataset.attrs
+    highest = {row.name: row.highest for row in parts.rows}
+    assert highest["ET"] == 3.5
+    assert highest["precipitation"] == 900.0
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_chunks_do_not_change_what_is_refused(odd_world: xr.Dataset, chunks: dict[str, int]) -> None:
+    odd_world["tas"] = odd_world["tas"].where(odd_world["time"].dt.day > 3, 20.0)
+    odd_world["pr"][3:300:50] = 1e5
+    found = findings_of(odd_world)
+    assert [finding.variable for finding in found] == ["pr", "tas"]
+    days = int((odd_world["time"].dt.day <= 3).sum())
+    assert found[1].problem.startswith(f"{days * int(odd_world['mask'].sum()):,} values")
+    assert findings_of(odd_world.chunk(chunks)) == found

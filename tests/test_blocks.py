@@ -13,6 +13,7 @@ from test_pins import given as pinned_land
 from torch.utils._pytree import tree_leaves
 from turns import Turns
 
+from xh2cm.errors import InputError
 from xh2cm.loop import build, fast
 from xh2cm.loop.blocks import STRETCH, Blocks
 from xh2cm.model import HybridModel, hybrid
@@ -90,13 +91,13 @@ def test_a_block_takes_as_many_cells_as_it_has_room_for(blocks):
         Blocks(model.scheme, CPU, lambda source, _: Turns(source, shared=one - 1))
 
 
-def walked(model, program, caplog):
+def walked(model, program, caplog, loop="auto"):
     """Walk as on a GPU, where a program is tried first; what was said."""
     caplog.set_level(logging.WARNING, "xh2cm")
     fast.tell.cache_clear()
     fast.PROGRAMS.setdefault(model.scheme, {})["gpu", "highest"] = program
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hybrid, "choose", lambda *_: partial(fast.tried, program))
+        patch.setattr(hybrid, "choose", lambda *_: partial(fast.tried, program, loop))
         found = result(model, "fast")
     return found, caplog.text
 
@@ -119,6 +120,8 @@ def test_a_program_that_disagrees_is_said_and_not_used(caplog):
     assert "please report" in fast.PROGRAMS[model.scheme]["gpu", "highest"]
     for x, y in zip(tree_leaves(found), tree_leaves(result(model, "plain")), strict=True):
         assert torch.equal(x, y)
+    with pytest.raises(InputError, match="no fast loop here: its first 3 days"):
+        walked(model, program, caplog, "fast")
 
 
 def test_a_program_that_the_device_refuses_is_said_and_not_used(caplog):

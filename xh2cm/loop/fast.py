@@ -166,10 +166,15 @@ def choose(loop: Loop, scheme: Scheme, record: Sequence[Tensor]) -> Callable[...
         if loop == "auto":
             tell(reason)
     else:
-        return partial(walk if x.device.type == "cpu" else tried, program)
+        return partial(walk, program) if x.device.type == "cpu" else partial(tried, program, loop)
     if loop == "fast":
-        raise InputError([Finding("loop", f"there is no fast loop here: {reason}", 'give loop="auto" or "plain"')])
+        raise refused(reason)
     return plain.walk
+
+
+def refused(reason: str) -> InputError:
+    """What is raised where a fast loop is asked for and there is none."""
+    return InputError([Finding("loop", f"there is no fast loop here: {reason}", 'give loop="auto" or "plain"')])
 
 
 @functools.cache
@@ -265,12 +270,12 @@ class Walk(torch.autograd.Function):
 
 
 def tried(
-    program: Program, day: Any, shared: Any, carry: Any, record: Sequence[Tensor], names: Sequence[str]
+    program: Program, loop: Loop, day: Any, shared: Any, carry: Any, record: Sequence[Tensor], names: Sequence[str]
 ) -> tuple[Any, dict[str, Tensor]]:
     """Walk as `walk` does, once the first days have shown that the program agrees with the plain walk.
 
     What a compiler made for a device that the tests do not have is not trusted unseen. If it differs, that is said and
-    the plain walk taken.
+    the plain walk taken, or an error where the fast one was asked for.
     """
     programs = PROGRAMS[program.scheme]
     if program in programs.values() and program not in AGREED:
@@ -282,6 +287,8 @@ def tried(
             reason = str(refusal)
         if program not in AGREED:
             programs.update({key: reason for key, one in programs.items() if one is program})
+            if loop == "fast":
+                raise refused(reason)
             tell(reason)
     step: Callable[..., Any] = partial(walk, program) if program in AGREED else plain.walk
     found: tuple[Any, dict[str, Tensor]] = step(day, shared, carry, record, names)

@@ -120,7 +120,7 @@ def result(model, loop, dtype=torch.float32, inputs=None):
     names = list(model.outputs)
     carry, outputs = model.run(weights, *rest, names, loop=loop)
     parts = [*outputs.values(), *tree_leaves(carry)]
-    loss = sum((x * torch.linspace(0.5, 1.0, x.numel(), dtype=x.dtype).view_as(x)).square().mean() for x in parts)
+    loss = sum((x * torch.linspace(0.5, 1.0, x.numel()).to(x).view_as(x)).square().mean() for x in parts)
     return dict(outputs), tree_leaves(carry), model.unpack(torch.autograd.grad(loss, weights)[0])
 
 

@@ -1,13 +1,18 @@
-"""NVIDIA's compiler takes the walk of a GPU, where it is there; no GPU is needed."""
+"""NVIDIA's compiler takes the walk of a GPU, and where there is a GPU it gives the plain numbers."""
 
 from __future__ import annotations
 
 import importlib
 
+import numpy as np
 import pytest
-from test_loop import MODELS
+import torch
+from test_blocks import close
+from test_loop import MODELS, given, result
+from torch.utils._pytree import tree_map
 
 from xh2cm.loop import build, nvidia
+from xh2cm.model import Scaling
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +43,31 @@ def test_nvidias_compiler_takes_it(architecture, name):
         assert f"{kernel}_shared".encode() in program
     with pytest.raises(build.Unbuilt, match=r"NVRTC failed: .*error"):
         nvidia.compiled("no program", architecture)
+
+
+@pytest.fixture
+def gpu():
+    """Where there is one."""
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU here")
+    return "cuda"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_gpu_gives_the_plain_numbers(gpu, name):
+    model = MODELS[name]
+    weights, forcing, static, scaling = given(model)
+    there = [x.to(gpu) for x in (weights, forcing, static)] + [Scaling(*(x.to(gpu) for x in scaling))]
+    found = tree_map(lambda x: x.cpu(), result(model, "fast", inputs=there))
+    close(found, result(model, "plain", torch.float64))
+
+
+def test_a_fit_from_a_gpu_is_that_of_a_cpu_and_runs_anywhere(gpu, twin):
+    how = {"folds": 2, "scheme": "cells", "epochs": 2, "width": 8, "progress": False, "loop": "fast"}
+    fits = {device: twin.h2cm.fit(device=device, **how) for device in ("cpu", gpu)}
+    assert fits[gpu].weights.device.type == "cpu"
+    assert torch.allclose(fits[gpu].weights, fits["cpu"].weights, atol=1e-4)
+    for loop in ("plain", "fast"):
+        here, there = (twin.h2cm.predict(fits[gpu], device=device, loop=loop) for device in ("cpu", gpu))
+        for name, values in here.data_vars.items():
+            np.testing.assert_allclose(there[name], values, atol=1e-4 * float(abs(values).max()), err_msg=name)

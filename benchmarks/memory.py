@@ -87,9 +87,7 @@ def step(folds: int, rows: int, years: int, loop: str) -> None:
         in_blocks(model)
     before, begun = mebibytes("VmHWM"), time.monotonic()
     once = Training(epochs=1, patience=None, batch_size=len(label))
-    train(
-        portions, range(folds), model, targets, scales, once, progress=False, loop="fast" if loop == "blocks" else loop
-    )
+    train(portions, range(folds), model, targets, scales, once, progress=False, loop=loop)
     print(
         f"{folds} folds x {len(label)} cells x {cells.forcing.shape[1]} days, {len(targets)} targets, loop {loop}, "
         f"{torch.get_num_threads()} threads: {mebibytes('VmHWM') / 1024:.2f} GiB at most "

@@ -32,3 +32,14 @@ def twin() -> xr.Dataset:
     """Two years of a small synthetic twin with monthly targets; a test that changes it must copy it."""
     forcing = make_twin(cells=(2, 4), years=2)
     return forcing.merge(observe(truth(forcing, passes=1)))
+
+
+@pytest.fixture(scope="session")
+def compiler() -> str:
+    """Path of what compiles the fast loop of a CPU; skips the test where there is none."""
+    from xh2cm.loop import build
+
+    try:
+        return build.compiler()[0]
+    except build.Unbuilt as reason:
+        pytest.skip(str(reason))

@@ -14,7 +14,6 @@ import torch
 from test_loop import given, result, same
 
 import xh2cm.physics
-from xh2cm.loop import build
 from xh2cm.model import HybridModel
 from xh2cm.physics import (
     BetaSoil,
@@ -131,12 +130,9 @@ FAST = {
 }
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("processes", FAST.values(), ids=FAST)
 def test_the_fast_loop_gives_the_plain_ones_numbers(processes, tmp_path, monkeypatch):
-    try:
-        build.compiler()
-    except build.Unbuilt as reason:
-        pytest.skip(str(reason))
     monkeypatch.setenv("XH2CM_CACHE", str(tmp_path))
     model = HybridModel(2, processes, width=5)
     outputs, carry, gradients = result(model, "plain", torch.float64)

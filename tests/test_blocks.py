@@ -21,13 +21,12 @@ from xh2cm.model import HybridModel, hybrid
 CPU = torch.device("cpu")
 
 
+pytestmark = pytest.mark.usefixtures("compiler")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
     """Compile anew in each run of the tests."""
-    try:
-        build.compiler()
-    except build.Unbuilt as reason:
-        pytest.skip(str(reason))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XH2CM_CACHE", str(tmp_path_factory.mktemp("compiled")))
         patch.setattr(build, "FLAGS", ("-O1", *(flag for flag in build.FLAGS if flag != "-O3")))  # compiled sooner

@@ -72,13 +72,12 @@ MODELS = {
 GATED = pytest.mark.parametrize("model", [MODELS["published"], MODELS["a GRU in each place"]], ids=["LSTM", "GRU"])
 
 
+pytestmark = pytest.mark.usefixtures("compiler")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
     """Compile anew in each run of the tests."""
-    try:
-        build.compiler()
-    except build.Unbuilt as reason:
-        pytest.skip(str(reason))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XH2CM_CACHE", str(tmp_path_factory.mktemp("compiled")))
         yield

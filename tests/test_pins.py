@@ -14,7 +14,6 @@ import xarray as xr
 import xh2cm
 from xh2cm.data.pins import read_pins
 from xh2cm.errors import FitError, InputError
-from xh2cm.loop import build
 from xh2cm.model import HybridModel, Scaling
 from xh2cm.physics import Processes
 from xh2cm.predict import maps_for, predict_dataset
@@ -196,11 +195,8 @@ def test_a_pinned_number_stays_and_the_others_move(short):
         assert not torch.equal(before, many.model.unpack(many.weights)[name]), name
 
 
+@pytest.mark.usefixtures("compiler")
 def test_all_parameters_as_constants_are_a_process_model_that_can_be_calibrated(twin):
-    try:
-        build.compiler()
-    except build.Unbuilt as reason:
-        pytest.skip(str(reason))
     settings = {**FIT, "patience": None, "batch_size": 3, "learning_rate": 0.1, "loop": "fast"}
     fit = twin.h2cm.fit(2, pin="global", **{**settings, "epochs": 15})
     assert fit.weights.shape == (2, len(ALL))

@@ -120,12 +120,9 @@ def test_a_job_has_a_line_an_epoch_in_its_log_and_a_terminal_a_bar(land, capsys,
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("terminal", [True, False])
 def test_it_is_said_when_the_loop_is_compiled(land, capsys, caplog, monkeypatch, tmp_path, terminal):
-    try:
-        build.compiler()
-    except build.Unbuilt as reason:
-        pytest.skip(str(reason))
     caplog.set_level(logging.WARNING, "xh2cm")
     monkeypatch.setenv("XH2CM_CACHE", str(tmp_path))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)

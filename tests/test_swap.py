@@ -12,7 +12,6 @@ import xarray as xr
 import xh2cm
 from xh2cm import Parameter, Processes
 from xh2cm.errors import FitError
-from xh2cm.loop import build
 from xh2cm.model import HybridModel
 from xh2cm.physics import SoilAndCanopyEvaporation, probe, residuals, step
 from xh2cm.variables import Forcing, State
@@ -188,11 +187,8 @@ def test_a_process_of_ones_own(slot, short, tmp_path):
     xr.testing.assert_identical(short.h2cm.predict(back, variables="all"), out)
 
 
+@pytest.mark.usefixtures("compiler")
 def test_all_nine_are_trained_in_the_fast_loop_to_the_same_numbers(short, tmp_path, monkeypatch):
-    try:
-        build.compiler()
-    except build.Unbuilt as reason:
-        pytest.skip(str(reason))
     monkeypatch.setenv("XH2CM_CACHE", str(tmp_path))
     plain, fast = (short.h2cm.fit(processes=Processes(**OWN), loop=loop, **QUICK) for loop in ("plain", "fast"))
     xr.testing.assert_allclose(fast.losses["loss"], plain.losses["loss"], rtol=1e-4)

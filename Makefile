@@ -46,7 +46,7 @@ UV = .venv-test/bin/uv
 
 lowest: .venv-lowest/installed
 	cd .venv-lowest && OMP_NUM_THREADS=1 bin/python -m pytest -n auto --dist loadscope \
-		$(addprefix ../tests/test_,$(addsuffix .py,cf check export nvidia scores units))
+		$(addprefix ../tests/,$(addsuffix .py,data/test_cf data/test_check data/test_units evaluate/test_scores io/test_export loop/test_nvrtc))
 
 clean:
 	rm -rf .venv .venv-test .venv-lowest build dist docs/_build docs/reference/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -15,7 +15,7 @@ import xh2cm
 package = Path(xh2cm.__file__).parent
 assert package.parent.name == "site-packages", f"{package} is not what was installed"
 assert (package / "py.typed").exists()
-assert all((package / "loop" / name).exists() for name in ("lanes.cpp", "blocks.cu"))
+assert all((package / "loop" / name).exists() for name in ("cpu.cpp", "cuda.cu"))
 assert "torch" not in sys.modules
 assert [name for name in ("matplotlib", "typer", "distributed", "pytest") if importlib.util.find_spec(name)] == []
 

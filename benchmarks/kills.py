@@ -28,7 +28,7 @@ PREDICT = """
 import json, os, sys, time
 import dask, xarray as xr, xh2cm
 from dask.callbacks import Callback
-from xh2cm.data.files import open_path
+from xh2cm.datasets.open import open_path
 
 class Count(Callback):
     def __init__(self): self.regions = 0; super().__init__(pretask=self.seen)
@@ -47,7 +47,7 @@ print(count.regions)
 def prepare(folder: Path) -> None:
     """Forcing in many chunks and a fit, on a small twin."""
     import xh2cm.accessor  # noqa: F401 - gives datasets `h2cm`
-    from xh2cm.data.twin import observe, truth, twin
+    from xh2cm.datasets.twin import observe, truth, twin
 
     forcing = twin(cells=(4, 8), years=1)
     ds = forcing.merge(observe(truth(forcing, passes=1)))
@@ -86,7 +86,7 @@ def contents(store: Path) -> dict[str, bytes]:
 
 
 def finished_regions(target: Path) -> int:
-    from xh2cm.store import _journalled
+    from xh2cm.io.zarr import _journalled
 
     return len(_journalled(target.with_name(f"{target.name}.partial") / "journal"))
 
@@ -134,7 +134,7 @@ def predict(kills: int, seed: int, folder: Path) -> bool:
 
 FIT = """
 import sys, xh2cm
-from xh2cm.data.files import open_path
+from xh2cm.datasets.open import open_path
 
 folder, run = sys.argv[1:]
 open(run + ".began", "w").close()
@@ -149,7 +149,7 @@ print(fit.fingerprint)
 
 def fit(kills: int, seed: int, folder: Path) -> bool:
     """Kill trainings again and again until they end, in memory and streamed in turn."""
-    from xh2cm.data.twin import observe, truth, twin
+    from xh2cm.datasets.twin import observe, truth, twin
 
     forcing = twin(cells=(4, 8), years=1)
     forcing.merge(observe(truth(forcing, passes=1))).chunk(lat=2, lon=2).h2cm.to_zarr(folder / "observed.zarr")

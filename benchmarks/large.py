@@ -26,7 +26,7 @@ import xarray as xr
 from dask.utils import parse_bytes
 
 import xh2cm
-from xh2cm.data.files import open_path
+from xh2cm.datasets.open import open_path
 
 SIDE, YEARS = 15, 20
 FORCING = ("net_radiation", "precipitation", "air_temperature", "vpd", "co2")

@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 
 import xh2cm
-from xh2cm.data.cells import to_tensors
-from xh2cm.data.twin import observe, truth, twin
-from xh2cm.loop.blocks import Blocks
-from xh2cm.loop.fast import walk
+from xh2cm.datasets.twin import observe, truth, twin
+from xh2cm.loop.compiled import walk
+from xh2cm.loop.cuda import Blocks
 from xh2cm.model import HybridModel, hybrid
 from xh2cm.targets import TARGET_TABLE
 from xh2cm.train import Portions, Training, normalisation, train
+from xh2cm.train.tensors import to_tensors
 
 SETTLED = 3
 """The fit after which memory should no longer grow: until then libraries are loaded and pools filled."""

@@ -20,10 +20,10 @@ import xarray as xr
 from dask.base import collections_to_expr
 from dask.utils import key_split
 
-from xh2cm.data.twin import twin
-from xh2cm.fit import Fit
+from xh2cm.datasets.twin import twin
+from xh2cm.fitted import Fit
 from xh2cm.model import HybridModel, Scaling, SpinUp
-from xh2cm.predict import predict_dataset
+from xh2cm.prediction.predict import predict_dataset
 from xh2cm.variables import FORCING, TARGETS
 
 ET = TARGETS["ET"].standard_name

@@ -31,10 +31,9 @@ import torch
 import xarray as xr
 
 import xh2cm
-from xh2cm.data.cells import to_tensors
-from xh2cm.data.published import FORCING_GROUPS, MONTHLY_GROUPS
-from xh2cm.data.twin import observe, truth, twin
-from xh2cm.fit import Fit
+from xh2cm.datasets.published import FORCING_GROUPS, MONTHLY_GROUPS
+from xh2cm.datasets.twin import observe, truth, twin
+from xh2cm.fitted import Fit
 from xh2cm.model import HybridModel, Scaling, SpinUp, networks
 from xh2cm.physics import (
     BetaSoil,
@@ -44,9 +43,10 @@ from xh2cm.physics import (
     Processes,
     RadiationSnow,
 )
-from xh2cm.predict import predict_dataset
+from xh2cm.prediction.predict import predict_dataset
 from xh2cm.targets import TARGET_TABLE
 from xh2cm.train import Portions, Training, normalisation, train
+from xh2cm.train.tensors import to_tensors
 from xh2cm.variables import FORCING
 
 LOOPS = {

@@ -13,9 +13,9 @@ import distributed
 import xarray as xr
 from plan import untrained
 
-from xh2cm.data.twin import twin
-from xh2cm.fit import Fit
-from xh2cm.predict import predict_dataset
+from xh2cm.datasets.twin import twin
+from xh2cm.fitted import Fit
+from xh2cm.prediction.predict import predict_dataset
 from xh2cm.variables import FORCING
 
 ROWS = 8

@@ -25,7 +25,7 @@ import tables
 import xh2cm
 from xh2cm.accessor import H2CMAccessor
 from xh2cm.cli import app as command_line
-from xh2cm.results.plot import Plots
+from xh2cm.plots.plots import Plots
 
 sys.modules["xh2cm.tutorial"] = xh2cm.tutorial  # autodoc looks for what users write
 H2CMAccessor.plot = Plots  # which the property gives: autodoc asks the class

@@ -26,7 +26,7 @@ import torch
 import xarray as xr
 
 import xh2cm
-from xh2cm.results.scores import metrics
+from xh2cm.evaluate.scores import metrics
 
 OUTPUT = Path(__file__).resolve().parent / "output"
 # Carbon is computed, too, but nothing in the Delaware data says anything of it

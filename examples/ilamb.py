@@ -36,8 +36,8 @@ def export(path: str | None = None) -> None:
     import xarray as xr
 
     import xh2cm
-    from xh2cm.data.files import open_path
-    from xh2cm.data.twin import truth, twin
+    from xh2cm.datasets.open import open_path
+    from xh2cm.datasets.twin import truth, twin
     from xh2cm.variables import OUTPUTS
 
     shutil.rmtree(OUTPUT, ignore_errors=True)

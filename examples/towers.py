@@ -40,10 +40,10 @@ from scores.continuous import kge, nse
 from torch import Tensor, nn
 
 import xh2cm
-from xh2cm.data.cells import to_tensors
-from xh2cm.data.tutorial import fetch_wheel
+from xh2cm.datasets.tutorial import fetch_wheel
 from xh2cm.model import Scaling, SpinUp
 from xh2cm.train import Portions, Training, label_tensor, normalisation, train
+from xh2cm.train.tensors import to_tensors
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "output"

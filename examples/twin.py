@@ -29,7 +29,7 @@ import torch
 import xarray as xr
 
 import xh2cm
-from xh2cm.data.twin import observe, truth, twin
+from xh2cm.datasets.twin import observe, truth, twin
 from xh2cm.targets import PRIORS
 
 OUTPUT = Path(__file__).resolve().parent / "output"

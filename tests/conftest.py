@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from xh2cm.data.twin import observe, truth
-from xh2cm.data.twin import twin as make_twin
+from xh2cm.datasets.twin import observe, truth
+from xh2cm.datasets.twin import twin as make_twin
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -37,9 +37,9 @@ def twin() -> xr.Dataset:
 @pytest.fixture(scope="session")
 def compiler() -> str:
     """Path of what compiles the fast loop of a CPU; skips the test where there is none."""
-    from xh2cm.loop import build
+    from xh2cm.loop import cache
 
     try:
-        return build.compiler()[0]
-    except build.Unbuilt as reason:
+        return cache.compiler()[0]
+    except cache.Unbuilt as reason:
         pytest.skip(str(reason))

@@ -10,21 +10,32 @@ from pathlib import Path
 
 import pytest
 
-from xh2cm.variables import FORCING, OUTPUTS, SOURCES, STATIC, TARGETS, Fluxes, Forcing
+from xh2cm.variables import (
+    FORCING,
+    OUTPUTS,
+    SOURCES,
+    STATIC,
+    TARGETS,
+    Fluxes,
+    Forcing,
+)
 
 PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
     {"variables", "errors", "versions"},
-    {"disk", "logged", "markup", "methods"},
-    {"sealed"},
+    {"html", "methods"},
     {"targets"},
     {"physics"},
     {"loop"},
     {"model", "data"},
-    {"train", "store"},
-    {"fit", "predict", "results", "state"},
-    {"cluster", "slurm"},
+    {"io", "datasets"},
+    {"fitted"},
+    {"train"},
+    {"prediction", "evaluate"},
+    {"plots"},
+    {"page"},
+    {"jobs"},
     {"accessor"},
     {""},
     {"cli", "__main__"},
@@ -36,10 +47,10 @@ FORBIDDEN = {"physics": {"xarray"}, "loop": {"xarray"}}
 
 LIGHT = [
     "xh2cm",
-    "xh2cm.data.forcing",
+    "xh2cm.data.check",
     "xh2cm.data.folds",
-    "xh2cm.data.published",
-    "xh2cm.data.tutorial",
+    "xh2cm.datasets.published",
+    "xh2cm.datasets.tutorial",
     "xh2cm.data.units",
     "xh2cm.targets",
     "xh2cm.versions",

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import xh2cm.physics
 from xh2cm.accessor import H2CMAccessor
 from xh2cm.cli import app
-from xh2cm.results.plot import Plots
+from xh2cm.plots.plots import Plots
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = [ROOT / "docs" / "guide.md", *ROOT.glob("docs/howto/*.md"), *ROOT.glob("docs/tutorials/*.md")]
@@ -48,9 +48,11 @@ def public_names() -> set[str]:
     """What users may call: functions and classes, methods of datasets, pictures, processes, errors."""
     accessor = {f"xarray.Dataset.h2cm.{name}" for name in vars(H2CMAccessor) if name[0] != "_" and name != "plot"}
     pictures = {f"xarray.Dataset.h2cm.plot.{name}" for name in vars(Plots) if name[0] != "_"}
-    rooms = (xh2cm, xh2cm.tutorial, xh2cm.physics, xh2cm.results.plot)
+    rooms = (xh2cm, xh2cm.tutorial, xh2cm.physics, xh2cm.plots.plots)
     names = {
-        f"{room.__name__.replace('xh2cm.data.tutorial', 'xh2cm.tutorial')}.{n}" for room in rooms for n in room.__all__
+        f"{room.__name__.replace('xh2cm.datasets.tutorial', 'xh2cm.tutorial')}.{n}"
+        for room in rooms
+        for n in room.__all__
     }
     return accessor | pictures | names - {"xh2cm.tutorial", "xh2cm.physics.Processes", "xh2cm.PUBLISHED_NETWORKS"}
 

@@ -11,7 +11,7 @@ import pytest
 import xh2cm
 from xh2cm.accessor import H2CMAccessor
 from xh2cm.methods import Method
-from xh2cm.results.plot import Plots
+from xh2cm.plots.plots import Plots
 
 HOLDERS = {"Dataset.h2cm": H2CMAccessor, "Dataset.h2cm.plot": Plots}
 DATA = {"PUBLISHED_NETWORKS"}

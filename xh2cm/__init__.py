@@ -13,16 +13,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from xh2cm.accessor import H2CMAccessor
-from xh2cm.data import tutorial
+from xh2cm.data.check import check
 from xh2cm.data.folds import fold_labels
-from xh2cm.data.forcing import check
-from xh2cm.data.published import open_published
+from xh2cm.datasets import tutorial
+from xh2cm.datasets.published import open_published
 from xh2cm.errors import Finding, FitError, H2CMError, H2CMWarning, InputError, StoreError
 from xh2cm.targets import Target
 from xh2cm.versions import show_versions
 
 if TYPE_CHECKING:
-    from xh2cm.fit import Fit, gather, load_fit
+    from xh2cm.fitted import Fit, gather, load_fit
     from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, SpinUp, networks
     from xh2cm.physics import Processes
     from xh2cm.variables import Parameter
@@ -56,9 +56,9 @@ __all__ = [
 ]
 
 _LATER = {
-    "Fit": "xh2cm.fit",
-    "gather": "xh2cm.fit",
-    "load_fit": "xh2cm.fit",
+    "Fit": "xh2cm.fitted",
+    "gather": "xh2cm.fitted",
+    "load_fit": "xh2cm.fitted",
     "HybridModel": "xh2cm.model",
     "Net": "xh2cm.model",
     "PUBLISHED_NETWORKS": "xh2cm.model",

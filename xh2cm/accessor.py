@@ -10,28 +10,29 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
+from xh2cm.data.check import check
 from xh2cm.data.folds import Scheme, fold_labels
-from xh2cm.data.forcing import check
 from xh2cm.errors import FitError
+from xh2cm.evaluate.ensemble import coverage, spread
+from xh2cm.evaluate.scores import score, score_table
+from xh2cm.io.cmip import write_cmip
+from xh2cm.io.netcdf import write_netcdf
+from xh2cm.io.zarr import rechunk, write_zarr
 from xh2cm.methods import Method
-from xh2cm.results.export import write_cmip, write_netcdf
-from xh2cm.results.scores import score, score_table
-from xh2cm.results.spread import coverage, spread
-from xh2cm.store import rechunk, write_zarr
 
 if TYPE_CHECKING:
     import torch
     from distributed import Client
 
-    from xh2cm.data.cells import Cells
     from xh2cm.data.pins import Pin
-    from xh2cm.fit import Fit
-    from xh2cm.loop.fast import Loop
+    from xh2cm.fitted import Fit
+    from xh2cm.loop.compiled import Loop
     from xh2cm.model import Net, SpinUp
     from xh2cm.physics import Processes
-    from xh2cm.results.plot import Plots
-    from xh2cm.results.response import Change
+    from xh2cm.plots.plots import Plots
+    from xh2cm.prediction.sensitivity import Change
     from xh2cm.targets import Target
+    from xh2cm.train.tensors import Cells
 
 __all__ = ["H2CMAccessor"]
 
@@ -85,7 +86,7 @@ class H2CMAccessor:
         Returns
         -------
         Cells
-            See `xh2cm.data.cells.Cells`.
+            See `xh2cm.train.tensors.Cells`.
 
         Raises
         ------
@@ -99,7 +100,7 @@ class H2CMAccessor:
         >>> tuple(cells.forcing.shape)  # cell, day, forcing
         (48, 1095, 5)
         """
-        from xh2cm.data.cells import to_tensors
+        from xh2cm.train.tensors import to_tensors
 
         report = self.check(
             names=names, units=units, forcing=forcing, targets=targets, static=static, mask=mask, missing=missing
@@ -134,7 +135,7 @@ class H2CMAccessor:
         Returns
         -------
         DataArray
-            What `fit` and `xh2cm.results.plot.folds` take.
+            What `fit` and `xh2cm.plots.plots.folds` take.
 
         Raises
         ------
@@ -234,7 +235,7 @@ class H2CMAccessor:
             and ends with the very weights of a run that nothing disturbed.
         save_every : float
         client : distributed.Client, optional
-            Train the folds on the workers of this Dask cluster, some stacked on each; see `xh2cm.cluster.fit_on`.
+            Train the folds on the workers of this Dask cluster, some stacked on each; see `xh2cm.jobs.dask.fit_on`.
         loop : {"auto", "plain", "fast"}
             How days are walked: readably, or compiled for this model and processor; ``"auto"`` compiles where that is
             possible and pays. The numbers are the same but for rounding.
@@ -264,10 +265,10 @@ class H2CMAccessor:
         ['split', 'target', 'epoch', 'fold']
         """
         from xh2cm.data.pins import read_pins, spelled_out
-        from xh2cm.fit import fit_dataset, needed_forcing
         from xh2cm.model import SpinUp
         from xh2cm.physics import Processes
         from xh2cm.train import Training
+        from xh2cm.train.fitting import fit_dataset, needed_forcing
 
         processes = processes or Processes()
         pinned = spelled_out(pin, processes.parameters)
@@ -281,7 +282,7 @@ class H2CMAccessor:
             missing=missing,
         )
         if client is not None:
-            from xh2cm.cluster import fit_on
+            from xh2cm.jobs.dask import fit_on
 
             fit_dataset = partial(fit_on, client)
         self._fit = fit_dataset(
@@ -390,7 +391,7 @@ class H2CMAccessor:
         >>> second.sizes["time"], first["state"].attrs["day"]
         (20, '2001-02-09')
         """
-        from xh2cm.predict import predict_dataset
+        from xh2cm.prediction.predict import predict_dataset
 
         fit, checked, maps = self._ready(fit, pin, names=names, units=units, static=static, mask=mask, missing=missing)
         start = self._spinup(spinup)
@@ -426,7 +427,7 @@ class H2CMAccessor:
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
     ) -> xr.Dataset:
-        """Predict with changed forcing, less the prediction without; see `xh2cm.results.response.forcing_response`.
+        """Predict the response to changed forcing; see `xh2cm.prediction.sensitivity.forcing_response`.
 
         Parameters
         ----------
@@ -450,7 +451,7 @@ class H2CMAccessor:
         >>> bool(changed["TWS"].mean() > 0)
         True
         """
-        from xh2cm.results.response import forcing_response
+        from xh2cm.prediction.sensitivity import forcing_response
 
         fit, checked, maps = self._ready(fit, pin, names=names, units=units, static=static, mask=mask, missing=missing)
         return forcing_response(
@@ -489,7 +490,7 @@ class H2CMAccessor:
         mask: str | xr.DataArray | None = None,
         missing: Literal["drop", "raise"] = "drop",
     ) -> xr.Dataset:
-        """Differentiate an output's mean by each forcing on each day; see `xh2cm.results.response.sensitivity`.
+        """Differentiate an output's mean by each forcing on each day; see `xh2cm.prediction.sensitivity.sensitivity`.
 
         Parameters
         ----------
@@ -513,7 +514,7 @@ class H2CMAccessor:
         >>> list(ds.h2cm.sensitivity(fit, "runoff").data_vars)
         ['net_radiation', 'precipitation', 'air_temperature', 'vpd', 'co2']
         """
-        from xh2cm.results.response import sensitivity
+        from xh2cm.prediction.sensitivity import sensitivity
 
         fit, checked, maps = self._ready(fit, pin, names=names, units=units, static=static, mask=mask, missing=missing)
         start = self._spinup(spinup)
@@ -530,7 +531,7 @@ class H2CMAccessor:
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
     ) -> xr.Dataset:
-        """Compute efficiencies and shares of this prediction; see `xh2cm.results.emergent.emergent_quantities`.
+        """Compute efficiencies and shares of this prediction; see `xh2cm.evaluate.emergent.emergent_quantities`.
 
         Parameters
         ----------
@@ -554,7 +555,7 @@ class H2CMAccessor:
         >>> sorted(ds.h2cm.predict(fit).h2cm.emergent(ds).data_vars)
         ['PUE', 'WUE', 'evaporation_ratio', 'evaporative_fraction', 'runoff_ratio']
         """
-        from xh2cm.results.emergent import emergent_quantities
+        from xh2cm.evaluate.emergent import emergent_quantities
 
         if forcing is not None:
             needed = (
@@ -578,7 +579,7 @@ class H2CMAccessor:
         names: Mapping[str, str | float] | None = None,
         units: Mapping[str, str] | None = None,
     ) -> xr.Dataset:
-        """Compose a flux of this prediction around rains after dry spells; see `xh2cm.results.emergent.rain_pulses`.
+        """Compose a flux of this prediction around rains after dry spells; see `xh2cm.evaluate.emergent.rain_pulses`.
 
         Parameters
         ----------
@@ -604,7 +605,7 @@ class H2CMAccessor:
         >>> ds.h2cm.predict(fit, variables=["TER"]).h2cm.rain_pulses(ds, dry_days=3)["TER_pulse"].sizes["lag"]
         14
         """
-        from xh2cm.results.emergent import rain_pulses
+        from xh2cm.evaluate.emergent import rain_pulses
 
         checked = check(forcing, names=names, units=units, forcing=["precipitation"], targets=[], static=[]).dataset
         return rain_pulses(
@@ -613,7 +614,7 @@ class H2CMAccessor:
 
     @property
     def plot(self) -> Plots:
-        """Pictures of this dataset; see `xh2cm.results.plot.Plots`.
+        """Pictures of this dataset; see `xh2cm.plots.plots.Plots`.
 
         Examples
         --------
@@ -622,7 +623,7 @@ class H2CMAccessor:
         >>> ds.h2cm.plot.map("precipitation", when="2001-07-14").get_title()
         'precipitation, 2001-07-14'
         """
-        from xh2cm.results.plot import Plots
+        from xh2cm.plots.plots import Plots
 
         return Plots(self._dataset)
 
@@ -675,7 +676,7 @@ class H2CMAccessor:
         >>> out.h2cm.report(tempfile.mkdtemp() + "/report.html").name
         'report.html'
         """
-        from xh2cm.results.page import write_page
+        from xh2cm.page.page import write_page
 
         return write_page(
             path,
@@ -707,8 +708,8 @@ class H2CMAccessor:
     ) -> tuple[Fit, xr.Dataset, xr.Dataset]:
         """The fit given, or the last one, this dataset checked for it, and the maps of its pins there."""
         from xh2cm.data.pins import spelled_out
-        from xh2cm.fit import Fit
-        from xh2cm.predict import maps_for
+        from xh2cm.fitted import Fit
+        from xh2cm.prediction.predict import maps_for
 
         fit = self._fit if fit is None else fit
         if not isinstance(fit, Fit | None):

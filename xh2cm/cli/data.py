@@ -38,9 +38,9 @@ from xh2cm.cli.options import (
     refuse_place,
 )
 from xh2cm.cli.output import progress_shown, table, tell
-from xh2cm.data.files import open_path
 from xh2cm.data.folds import TEST
 from xh2cm.data.report import Report
+from xh2cm.datasets.open import open_path
 from xh2cm.variables import FORCING
 
 commands = typer.Typer(rich_help_panel="Data")
@@ -145,7 +145,7 @@ def folds(
         written = labels.drop_encoding().to_dataset(name="fold")
         (written.h2cm.to_netcdf if out.suffix == ".nc" else written.h2cm.to_zarr)(out, overwrite=overwrite)
     if plot:
-        from xh2cm.results import plot as pictures
+        from xh2cm.plots import plots as pictures
 
         figure: Any = pictures.folds(labels).figure
         figure.savefig(plot, dpi=DPI)

@@ -9,7 +9,7 @@ import typer
 
 from xh2cm.cli.options import Overwrite, about_data, about_output, refuse_place
 from xh2cm.cli.output import progress_shown
-from xh2cm.data import tutorial
+from xh2cm.datasets import tutorial
 
 commands = typer.Typer()
 

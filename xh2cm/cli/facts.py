@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xh2cm.fit import Fit
+    from xh2cm.fitted import Fit
 
 __all__ = ["best_epochs", "fit_facts"]
 

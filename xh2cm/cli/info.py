@@ -16,7 +16,7 @@ import xh2cm
 from xh2cm.cli.facts import best_epochs, fit_facts
 from xh2cm.cli.options import AsJson
 from xh2cm.cli.output import table, tell
-from xh2cm.data.files import open_path
+from xh2cm.datasets.open import open_path
 from xh2cm.versions import as_text, versions
 
 commands = typer.Typer()

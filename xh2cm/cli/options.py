@@ -183,7 +183,7 @@ def refuse_picture(out: Path, option: str = "--out") -> None:
     import matplotlib as mpl
     from matplotlib.backend_bases import FigureCanvasBase
 
-    import xh2cm.results.plot  # noqa: F401  (says how to install matplotlib where it is not there)
+    import xh2cm.plots.plots  # noqa: F401  (says how to install matplotlib where it is not there)
 
     mpl.use("Agg")
     formats = FigureCanvasBase.get_supported_filetypes()

@@ -21,7 +21,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from xh2cm.errors import H2CMError, InputError
-from xh2cm.logged import printed
+from xh2cm.train.console import printed
 
 __all__ = ["Commands", "progress_shown", "tell"]
 

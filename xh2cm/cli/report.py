@@ -28,9 +28,9 @@ from xh2cm.cli.options import (
     refuse_place,
 )
 from xh2cm.cli.output import progress_shown, tell
-from xh2cm.data.files import open_path
-from xh2cm.disk import replace
+from xh2cm.datasets.open import open_path
 from xh2cm.errors import FitError
+from xh2cm.io.atomic import replace
 
 commands = typer.Typer()
 
@@ -73,7 +73,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one HTML page of a run: data check, folds, training, scores, maps, budgets, settings."""
-    from xh2cm.results.page import write_page  # which says how to install matplotlib where it is not there
+    from xh2cm.page.page import write_page  # which says how to install matplotlib where it is not there
 
     told = described(names, units, static, no_static, mask, missing)
     import matplotlib as mpl

@@ -44,9 +44,9 @@ from xh2cm.cli.options import (
     refuse_place,
 )
 from xh2cm.cli.output import progress_shown, table, tell
-from xh2cm.data.files import open_path
-from xh2cm.disk import replace
-from xh2cm.results.scores import REASONS
+from xh2cm.datasets.open import open_path
+from xh2cm.evaluate.scores import REASONS
+from xh2cm.io.atomic import replace
 
 commands = typer.Typer()
 Picture = Literal["map", "skill", "season", "series", "latitudes", "closure", "overview", "losses", "folds"]
@@ -310,7 +310,7 @@ def plot(
 ) -> None:
     """Draw a map, seasonal cycle, series, score, budgets, losses, folds, or one page of them, into a file."""
     refuse_picture(out)
-    from xh2cm.results import plot as pictures
+    from xh2cm.plots import plots as pictures
 
     draw: Callable[..., Any] = pictures.values if what == "map" else getattr(pictures, what)
     refuse_place(out, overwrite, "", [store, *([observations] if observations else [])])

@@ -47,8 +47,8 @@ from xh2cm.cli.options import (
 )
 from xh2cm.cli.output import progress_shown, tell
 from xh2cm.cli.report import note
-from xh2cm.data.files import open_path
-from xh2cm.slurm import Job, fit_script, gather_script, submission
+from xh2cm.datasets.open import open_path
+from xh2cm.jobs.slurm import Job, fit_script, gather_script, submission
 
 commands = typer.Typer()
 FIT = defaults(H2CMAccessor.fit)
@@ -165,7 +165,7 @@ def fit(
     write_config: WriteConfig = None,
 ) -> None:
     """Train the model, all folds in one pass, on whichever targets the data hold."""
-    from xh2cm.train.run import is_run  # with torch, which the command line does without until here
+    from xh2cm.train.checkpoint import is_run  # with torch, which the command line does without until here
 
     told = described(names, units, static, no_static, mask, missing)
     how = [one.value for one in target or ()]

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xh2cm.data.cells import place, time_dimension
 from xh2cm.data.match import closest
+from xh2cm.data.read_land import place
+from xh2cm.data.times import time_dimension
 from xh2cm.data.units import conversion
 from xh2cm.errors import Finding, InputError
 from xh2cm.model.hybrid import PIN_REMEDY, is_number, pin_findings

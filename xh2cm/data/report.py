@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import xarray as xr
 
-from xh2cm.markup import Markup, block, details, items, table
+from xh2cm.html import Markup, block, details, items, table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -204,3 +204,14 @@ def record_findings(time: xr.DataArray, name: str) -> Iterator[Finding]:
     elif time.size > 1 and steps.min() > 1 and np.any(np.diff(month_numbers(time)) == 0):
         problem = f"its axis {axis} is neither daily nor monthly: {label(time[0])}, {label(time[1])}, ..."
         yield Finding(name, problem, f'average it to months: ds["{name}"].resample({axis}="MS").mean()')
+
+
+def time_dimension(array: xr.DataArray) -> Hashable | None:
+    """The dimension of a variable that is time, by its coordinate."""
+    for dim in array.dims:
+        if dim in array.coords and (
+            np.issubdtype(array[dim].dtype, np.datetime64)
+            or xr.core.common._contains_cftime_datetimes(array[dim].variable)
+        ):
+            return dim
+    return None

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from xh2cm.loop.plain import walk
+from xh2cm.loop.reference import walk
 
 __all__ = ["walk"]

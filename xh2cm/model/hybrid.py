@@ -13,30 +13,32 @@ import torch
 from torch.nn.functional import softplus
 
 from xh2cm.errors import Finding, InputError, number_findings
-from xh2cm.loop.fast import Loop, choose
-from xh2cm.loop.scheme import Part, Scheme
-from xh2cm.model.network import (
-    EMBEDDING,
-    GRU,
-    KINDS,
-    LSTM,
-    MLP,
-    PUBLISHED_NETWORKS,
-    STATE_INPUTS,
-    WATER_NETWORKS,
-    Net,
-    Ready,
-    Weight,
-    nearest,
-    row_findings,
-)
+from xh2cm.loop.compiled import Loop, choose
+from xh2cm.loop.program import Part, Scheme
+from xh2cm.model.layers import GRU, KINDS, LSTM, MLP, Ready, Weight
+from xh2cm.model.net import EMBEDDING, STATE_INPUTS, Net
+from xh2cm.model.network import PUBLISHED_NETWORKS, WATER_NETWORKS, nearest, row_findings
+from xh2cm.model.spinup import SpinUp
 from xh2cm.physics import Processes, residuals, step
-from xh2cm.variables import FORCING, OUTPUTS, Fluxes, Forcing, Parameter, Residuals, State, Var
+from xh2cm.variables import (
+    FORCING,
+    OUTPUTS,
+    Fluxes,
+    Forcing,
+    Parameter,
+    Residuals,
+    State,
+    Var,
+)
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-__all__ = ["Carry", "HybridModel", "Scaling", "SpinUp"]
+__all__ = [
+    "Carry",
+    "HybridModel",
+    "Scaling",
+]
 
 FIRST_NPP = 1.1738447874691162
 """NPP of the day before the first, gC m-2 d-1: a global mean (TRENDY v11, as the published model has it)."""
@@ -64,47 +66,6 @@ class Carry(NamedTuple):
 
     state: State
     memory: tuple[tuple[Tensor, ...], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class SpinUp:
-    """How the land is brought into balance before a record is run.
-
-    Parameters
-    ----------
-    days : int, optional
-        Length of the period that is walked; the whole record if not given, as published.
-    passes : int
-        How often it is walked, at most.
-    drift : float, optional
-        Stop earlier, once no storage of any cell changes by more than this over a pass, kg m-2.
-
-    Raises
-    ------
-    InputError
-        If there is nothing to walk.
-
-    Examples
-    --------
-    Walk the first year up to ten times, until no storage of any cell changes by more than a millimetre:
-
-    >>> import xh2cm
-    >>> xh2cm.SpinUp(365, passes=10, drift=1.0)
-    SpinUp(days=365, passes=10, drift=1.0)
-    """
-
-    days: int | None = None
-    passes: int = 1
-    drift: float | None = None
-
-    def __post_init__(self) -> None:
-        given = {f"spinup.{name}": value for name, value in vars(self).items()}
-        if findings := number_findings(
-            given,
-            {"spinup.days": 1, "spinup.passes": 0, "spinup.drift": 0.0},
-            optional=("spinup.days", "spinup.drift"),
-        ):
-            raise InputError(findings)
 
 
 @dataclasses.dataclass(frozen=True)

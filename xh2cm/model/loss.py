@@ -10,7 +10,7 @@ Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["COMPARISONS", "Compared", "Gauges", "Truth", "losses"]
+
+Split = Literal["training", "validation"]
+
+SPLITS: tuple[Split, ...] = ("training", "validation")
 
 
 class Truth(NamedTuple):

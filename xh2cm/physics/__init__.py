@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from xh2cm.physics.evaporation import (
-    PenmanMonteithEvaporation,
-    PriestleyTaylorEvaporation,
-    SoilAndCanopyEvaporation,
-)
+from xh2cm.physics.evaporation import PenmanMonteithEvaporation, PriestleyTaylorEvaporation, SoilAndCanopyEvaporation
 from xh2cm.physics.gpp import LightUseGPP, WaterUseGPP
 from xh2cm.physics.groundwater import LinearGroundwater, PowerGroundwater
 from xh2cm.physics.interception import CanopyInterception

@@ -15,11 +15,11 @@ from xh2cm.physics.gpp import WaterUseGPP
 from xh2cm.physics.groundwater import LinearGroundwater
 from xh2cm.physics.interception import CanopyInterception
 from xh2cm.physics.nee import BiogenicNEE
-from xh2cm.physics.probe import probe
 from xh2cm.physics.respiration import Q10Respiration
 from xh2cm.physics.runoff import FractionalRunoff
 from xh2cm.physics.snow import DegreeDaySnow
 from xh2cm.physics.soil import BucketSoil
+from xh2cm.physics.validate import probe
 from xh2cm.variables import FORCING, OUTPUTS, Forcing, Parameter, State
 
 __all__ = ["SHARED_PARAMETERS", "SLOTS", "Process", "Processes"]

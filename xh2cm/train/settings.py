@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from xh2cm.errors import InputError, number_findings
-from xh2cm.model.hybrid import SpinUp
+from xh2cm.model.spinup import SpinUp
 
 __all__ = ["Training"]
 

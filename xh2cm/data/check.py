@@ -1,0 +1,282 @@
+"""The door: a user's dataset becomes the canonical one, or one error that holds everything wrong with it."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Literal, ParamSpec
+
+import numpy as np
+import xarray as xr
+
+from xh2cm.data.chunks import warn_of_slow_chunks
+from xh2cm.data.files import unreadable, unwritten
+from xh2cm.data.findings import empty_findings, oddities, range_findings, unusable_finding
+from xh2cm.data.match import KNOWN, closest, find_variables
+from xh2cm.data.read_forcing import asked_forcing, read_forcing
+from xh2cm.data.read_land import grid_area, read_area, read_features, read_mask
+from xh2cm.data.read_targets import asked_targets, read_targets, whole_gauges, with_targets
+from xh2cm.data.reading import (
+    PLACES,
+    TAKEN,
+    Found,
+    Input,
+    land_axes,
+    place_name,
+    with_time,
+)
+from xh2cm.data.report import Report, Role, Row
+from xh2cm.data.scan import (
+    Facts,
+    fingerprint,
+    gaps,
+    outside_land,
+    reasons_to_drop,
+    survey,
+    with_values,
+    without_rounding,
+)
+from xh2cm.data.times import label
+from xh2cm.errors import Finding, H2CMError, H2CMWarning, InputError, mapping_findings
+from xh2cm.targets import Target
+from xh2cm.variables import STATIC
+
+__all__ = ["check"]
+
+
+Given = ParamSpec("Given")
+
+
+def _naming_damage(checking: Callable[Given, Report]) -> Callable[Given, Report]:
+    """Say which chunk of which variable it was that could not be read."""
+
+    @functools.wraps(checking)
+    def checked(*told: Given.args, **named: Given.kwargs) -> Report:
+        try:
+            return checking(*told, **named)
+        except (H2CMError, Warning):
+            raise
+        except Exception as error:  # a damaged chunk may fail anywhere in a decoder
+            ds = told[0] if told else named.get("ds")
+            if isinstance(ds, xr.Dataset) and (findings := unreadable(ds)):
+                raise InputError(findings) from error
+            raise
+
+    return checked
+
+
+@_naming_damage
+def check(
+    ds: xr.Dataset,
+    *,
+    names: Mapping[str, str | float] | None = None,
+    units: Mapping[str, str] | None = None,
+    forcing: Sequence[str] | None = None,
+    targets: Sequence[str | Target] | None = None,
+    static: Sequence[str] | None = None,
+    mask: str | xr.DataArray | None = None,
+    missing: Literal["drop", "raise"] = "drop",
+) -> Report:
+    """Find, convert, derive and check everything a model needs in a dataset.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Daily, on any land: a regular or curvilinear grid, catchments, towers, one cell. NumPy or Dask.
+    names : mapping, optional
+        Name of a variable of the model to its name in ``ds``, ``{"precipitation": "P"}``, or to a number that stands
+        for it in canonical units, ``{"co2": 410.0}``. What is not mapped is found by names in common use, then by CF
+        standard name.
+    units : mapping, optional
+        Units by name in ``ds``, ``{"precip": "mm day-1"}``, before what the attributes say.
+    forcing : sequence of str, optional
+        What drives the model, `HybridModel.forcing`; all five if not given. Other forcing is not looked at.
+    targets : sequence of str or Target, optional
+        What to train on, each of which must be there and usable. By default whatever is.
+    static : sequence of str, optional
+        Static features by name in ``ds``. By default every number on the land axes that has no role of its own;
+        ``[]`` for none.
+    mask : str or DataArray, optional
+        Land: true, or 0.5 and more. By default a variable such as ``mask`` or ``lsm``, or wherever there is forcing.
+    missing : {"drop", "raise"}
+        What to do about land cells that lack forcing on some days, or a static feature: leave them out and count
+        them, or refuse.
+
+    Returns
+    -------
+    Report
+        ``report.dataset`` is the canonical dataset; Dask arrays are still lazy in it.
+
+    Raises
+    ------
+    InputError
+        With everything that is wrong, each with what to do about it.
+
+    Notes
+    -----
+    Every chunk of a Dask array is computed once, for the ranges and gaps of all variables together.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from xh2cm.data.check import check
+    >>> days = np.arange("2001-01-01", "2002-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> season = xr.DataArray(-np.cos(np.arange(365) * 2 * np.pi / 365), coords={"time": days}, dims="time")
+    >>> ds = xr.Dataset({
+    ...     "rn": (80 + 70 * season).assign_attrs(units="W m-2"),
+    ...     "tas": (9 + 10 * season).assign_attrs(units="degC"),
+    ...     "rh": (75 - 10 * season).assign_attrs(units="%"),
+    ...     "pr": (0 * season + 3e-5).assign_attrs(units="kg m-2 s-1"),
+    ... })
+    >>> report = check(ds, names={"co2": 371.0})
+    >>> report.usable
+    1
+    >>> report.dataset["vpd"].attrs["units"]
+    'hPa'
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise InputError([Finding("ds", f"is a {type(ds).__name__}", "give a Dataset, such as xr.open_dataset(path)")])
+    findings: list[Finding] = []
+    notes: list[str] = []
+    if odd := [*mapping_findings({"names": names, "units": units}, '"precipitation": ...'), *_no_texts(ds)]:
+        raise InputError(odd)
+    names, units = dict(names or {}), dict(units or {})
+    if missing not in ("drop", "raise"):
+        findings.append(Finding("missing", f"is {missing!r}", 'give missing="drop" or missing="raise"'))
+    present = [str(name) for name in ds.variables]
+    strange = [name for name in units if name not in present and name not in KNOWN]
+    findings += [Finding(f"units[{n!r}]", "names no variable of the dataset", closest(n, present)) for n in strange]
+    empty = [str(dim) for dim, size in ds.sizes.items() if size == 0]
+    if empty:
+        raise InputError([Finding(dim, "has length 0", "give data along it: the selection is empty") for dim in empty])
+    matches = find_variables(ds, names, units, findings)
+    ds = with_time(ds, matches, findings)
+    land = land_axes(ds, matches)
+    if taken := [str(dim) for dim in land if dim in TAKEN]:
+        problem = "is an axis of the land, and the name of something else here"
+        raise InputError([Finding(dim, problem, f'ds = ds.rename({dim}="y")') for dim in taken])
+    wanted, asked = asked_targets(targets, names, findings)
+    source = with_targets(Input(ds, matches, units, land), wanted)
+    driving, sources = read_forcing(source, asked_forcing(forcing, findings), findings)
+    observed, quality, shares = read_targets(source, wanted, asked, findings, notes)
+    found = Found(
+        forcing=driving,
+        sources=sources,
+        targets=observed,
+        features=read_features(source, static, wanted, findings, notes),
+        quality=quality,
+        shares=shares,
+        mask=read_mask(source, mask, findings),
+        area=read_area(source, findings),
+    )
+    read_from = _originals(source, found.forcing, found.sources)
+    warn_of_slow_chunks(source.dataset[name] for name in read_from)
+    for absent in unwritten(source.dataset, [*read_from, *_originals(source, found.targets), *found.features]):
+        notes.append(str(absent))
+        if absent.variable in read_from:
+            warnings.warn(str(absent), H2CMWarning, stacklevel=3)
+    facts = survey(found, source)
+    impossible = range_findings(found, facts, source)
+    found = without_rounding(found, facts, notes)
+    found = with_values(found, facts, source, asked, findings, notes)
+    outside, reasons = outside_land(found, facts, source), reasons_to_drop(found, facts, source)
+    usable = np.asarray(~outside & ~np.any([np.zeros(source.shape, dtype=bool), *reasons.values()], axis=0))
+    dropped = {reason: int((lost & ~outside).sum()) for reason, lost in reasons.items()}
+    found = whole_gauges(found, usable, findings, notes)
+    impossible += empty_findings(found, facts, source, outside)
+    findings += impossible
+    if not usable.any() and not impossible:  # else these are why
+        findings.append(unusable_finding(facts, source, dropped))
+    elif missing == "raise":
+        remedy = 'fill it, or leave these cells out: missing="drop"'
+        findings += [Finding("cells", f"{reason} in {count:,}", remedy) for reason, count in dropped.items() if count]
+    if findings:
+        raise InputError(dict.fromkeys(findings))
+    notes += oddities(found, facts, source, usable, outside)
+    dataset = _canonical(found, facts, source, usable).assign_attrs(forcing_fingerprint=fingerprint(facts, usable))
+    time = dataset["time"]
+    return Report(
+        dataset=dataset,
+        rows=tuple(_rows(found, facts, source, outside)),
+        period=f"{time.size:,} days, {label(time[0])} to {label(time[-1])} ({time.dt.calendar} calendar)",
+        cells=usable.size,
+        outside=int(outside.sum()),
+        dropped=dropped,
+        notes=tuple(notes),
+    )
+
+
+def _no_texts(ds: xr.Dataset) -> Iterator[Finding]:
+    """Say which variables have a name that is no text: no file holds such, and no argument names one."""
+    for name in ds.variables:
+        if not isinstance(name, str):
+            yield Finding(f"variable {name!r}", "has a name that is no text", f'ds = ds.rename({{{name!r}: "..."}})')
+
+
+def _originals(source: Input, *roles: Mapping[str, xr.DataArray]) -> list[str]:
+    """Names in the user's dataset of what was read from it."""
+    keys = [key for role in roles for key, array in role.items() if "derivation" not in array.attrs]
+    names = [str(match.source) for key in keys for match in source.matches.get(key, [])]
+    return [name for name in dict.fromkeys(names) if name in source.dataset]
+
+
+def _canonical(found: Found, facts: Facts, source: Input, usable: np.ndarray) -> xr.Dataset:
+    """Put the canonical dataset together, with the coordinates of the input."""
+    ds, land = source.dataset, source.land
+    arrays = {**found.forcing, **found.targets}
+    data: dict[Hashable, xr.Variable] = {key: array.variable for key, array in arrays.items()}
+    data |= {f"{key}_quality": array.variable for key, array in found.quality.items() if key in found.targets}
+    data |= {f"{key}_cells": array.variable for key, array in found.shares.items() if key in found.targets}
+    data["mask"] = xr.Variable(land, usable, STATIC["mask"].attrs)
+    regular = grid_area(source)
+    area = np.ones(source.shape) if regular is None else regular.values
+    given = facts.get(("cell", "area", "values"), area)
+    data["area"] = xr.Variable(land, given, STATIC["area"].attrs)
+    nothing = xr.DataArray(np.zeros((0, *source.shape), dtype="float32"), dims=("feature", *land))
+    layers = [array.transpose(*land).expand_dims("feature") for array in found.features.values()]
+    static = xr.concat([nothing, *layers], "feature", coords="minimal", compat="override")
+    data["static"] = (static.chunk(feature=-1) if static.chunks else static).variable  # a cell's stand together
+    for key in ("mean", "std"):
+        if found.features and all(key in array.attrs for array in found.features.values()):
+            data["static"].attrs[key] = [array.attrs[key] for array in found.features.values()]
+    used = {dim for variable in data.values() for dim in variable.dims}
+    places = {key: place_name(source, key) for key in PLACES}
+    names = [*ds.coords, *(name for name in places.values() if name and name not in ds.coords)]
+    coordinates = {name: ds[name].variable for name in names if set(ds[name].dims) <= used and name not in data}
+    for key, name in places.items():  # so that whatever comes next finds them by CF
+        if name in coordinates:
+            coordinates[name] = coordinates[name].copy(deep=False)
+            coordinates[name].attrs = STATIC[key].attrs | coordinates[name].attrs | {"standard_name": key}
+    coordinates["feature"] = xr.Variable("feature", np.array(list(found.features), dtype=str))
+    return xr.Dataset(data, coords=coordinates, attrs=ds.attrs)
+
+
+def _rows(found: Found, facts: Facts, source: Input, outside: np.ndarray) -> Iterator[Row]:
+    roles: dict[tuple[Role, str], Mapping[str, xr.DataArray]] = {
+        ("forcing", "forcing"): found.forcing,
+        ("source", "sources"): found.sources,
+        ("target", "targets"): found.targets,
+        ("static", "features"): found.features,
+    }
+    for (role, entry), arrays in roles.items():
+        for key, array in arrays.items():
+            derivation = str(array.attrs.get("derivation", ""))
+            match = source.matches[key][0] if role != "static" and not derivation else None
+            found_as = key if role == "static" else "" if match is None else match.source
+            lowest, highest = (float(facts[entry, key, fact]) for fact in ("lowest", "highest"))
+            missing, size = gaps(facts, entry, key, array, outside)
+            yield Row(
+                role=role,
+                name=key,
+                found=found_as if isinstance(found_as, str) else f"{found_as:g}",
+                by="" if match is None else match.by,
+                units_from=str(array.attrs.get("original_units", "")),
+                units_to=str(array.attrs.get("units", "")),
+                lowest=lowest if lowest <= highest else math.nan,
+                highest=highest if lowest <= highest else math.nan,
+                missing=missing,
+                size=size,
+                derivation=derivation,
+            )

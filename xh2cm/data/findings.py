@@ -1,0 +1,206 @@
+"""Findings and notes from the facts of a scan: ranges, gaps, unusable cells, oddities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import xarray as xr
+
+from xh2cm.data.match import KNOWN
+from xh2cm.data.read_land import grid_area
+from xh2cm.data.reading import Found, Input, called
+from xh2cm.data.scan import SHOWN_CELLS, Facts, gaps
+from xh2cm.data.times import label
+from xh2cm.data.units import SPELLINGS, conversion
+from xh2cm.errors import Finding
+from xh2cm.variables import FORCING, Var
+
+
+def range_findings(found: Found, facts: Facts, source: Input) -> list[Finding]:
+    """Say which variables hold values that cannot be, and what their units look like instead.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+
+    Returns
+    -------
+    list of Finding
+    """
+    roles = {"sources": found.sources, "forcing": found.forcing, "targets": found.targets}
+    wrong = [
+        (role, key, array)
+        for role, arrays in roles.items()
+        for key, array in arrays.items()
+        if facts[role, key, "below"] or facts[role, key, "above"]
+    ]
+    # What is derived from something wrong is wrong too, and only the first is the user's to put right.
+    first = [entry for entry in wrong if "derivation" not in entry[2].attrs]
+    return [_range_finding(facts, source, *entry) for entry in first or wrong]
+
+
+def _range_finding(facts: Facts, source: Input, role: str, key: str, array: xr.DataArray) -> Finding:
+    var, name = source.known[key], called(array, key)
+    low, high = bool(facts[role, key, "below"]), bool(facts[role, key, "above"])
+    count = int(facts[role, key, "below"] + facts[role, key, "above"])
+    lowest, highest = float(facts[role, key, "lowest"]), float(facts[role, key, "highest"])
+    bounds = f"at least {var.lower:g}" if math.isinf(var.upper) else f"between {var.lower:g} and {var.upper:g}"
+    problem = f"{count:,} values are not {bounds} {var.units}: they run from {lowest:.4g} to {highest:.4g}"
+    if "derivation" in array.attrs:
+        return Finding(key, problem, f"look at what it was derived from: {array.attrs['derivation']}")
+    scale, offset = conversion(name, array.attrs.get("original_units", var.units), var)
+    likely = _likely_units(var, (lowest - offset) / scale, (highest - offset) / scale)
+    if likely:
+        return Finding(name, f"{problem}; as numbers they look like {likely}", f'units={{"{name}": "{likely}"}}')
+    limits = {">=": (low, var.lower), "<=": (high, var.upper)}
+    kept = " & ".join(
+        f'(ds["{name}"] {sign} {(limit - offset) / scale:.6g})' for sign, (beyond, limit) in limits.items() if beyond
+    )
+    marks = "are these marks of missing values? " if lowest <= -900 or highest >= 1e6 else "correct them, or "
+    return Finding(name, problem, f'{marks}take them as missing: ds["{name}"] = ds["{name}"].where({kept})')
+
+
+def _likely_units(var: Var, lowest: float, highest: float) -> str:
+    """Name the units in which the numbers as they stand would be plausible."""
+    for spelling in SPELLINGS[var.quantity]:
+        scale, offset = conversion(var.name, spelling, var)
+        if var.lower <= scale * lowest + offset and scale * highest + offset <= var.upper:
+            return spelling
+    return ""
+
+
+def empty_findings(found: Found, facts: Facts, source: Input, outside: np.ndarray) -> list[Finding]:
+    """Say which variables hold no value, or lack some that all cells share.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+    outside : ndarray of bool
+        Cells that are no land.
+
+    Returns
+    -------
+    list of Finding
+    """
+    findings: list[Finding] = []
+    given = {key: array for key, array in found.forcing.items() if "derivation" not in array.attrs}
+    for role, arrays in (("forcing", given), ("sources", found.sources)):
+        for key, array in arrays.items():
+            name = called(array, key)
+            missing, size = gaps(facts, role, key, array, outside)
+            if size and missing == size:
+                remedy = f"give {KNOWN[key].long_name} with values"
+                findings.append(Finding(name, "holds no value at all (all NaN)", remedy))
+            elif missing and role == "forcing" and array.dims == ("time",):
+                first = label(source.dataset["time"][int(facts["forcing", key, "first"])])
+                problem = f"is missing on {missing:,} of {size:,} days, the first {first}, and so for every cell"
+                select = windows(facts, source)
+                fill = f'fill it: ds["{name}"] = ds["{name}"].interpolate_na("time")'
+                findings.append(Finding(name, problem, f"{fill}; or {select}" if select else fill))
+    return findings
+
+
+def unusable_finding(facts: Facts, source: Input, dropped: Mapping[str, int]) -> Finding:
+    """Say why no cell can be used.
+
+    Parameters
+    ----------
+    facts : Facts
+    source : Input
+    dropped : mapping of str to int
+        Reason to number of cells.
+
+    Returns
+    -------
+    Finding
+    """
+    why = "; ".join(f"{reason} in {count:,}" for reason, count in dropped.items() if count)
+    other = "fill the gaps, give another mask, or leave out static features: static=[...]"
+    return Finding("cells", f"none is usable: {why or 'the mask holds no land'}", windows(facts, source) or other)
+
+
+def windows(facts: Facts, source: Input) -> str:
+    """Write as code the selection of days that gives the most cell days, and for a few cells each one's own.
+
+    Parameters
+    ----------
+    facts : Facts
+    source : Input
+
+    Returns
+    -------
+    str
+        Empty where there are many cells, or no cell ever has all forcing.
+    """
+    runs = _runs(facts, source)
+    if not runs:
+        return ""
+    common = max(first for first, _ in runs.values()), min(last for _, last in runs.values())
+
+    def worth(window: tuple[int, int]) -> int:
+        return (window[1] - window[0] + 1) * sum(a <= window[0] and window[1] <= b for a, b in runs.values())
+
+    best = max({*runs.values(), common}, key=worth)
+    time = source.dataset["time"]
+    first, last = (label(time[day]) for day in best)
+    each = "; ".join(_run_text(source, cell, run) for cell, run in list(runs.items())[:SHOWN_CELLS])
+    selection = f'select days with forcing: ds = ds.sel(time=slice("{first}", "{last}"))'
+    return f"{selection}; all of it is there without a gap at {each}{', ...' if len(runs) > SHOWN_CELLS else ''}"
+
+
+def _runs(facts: Facts, source: Input) -> dict[tuple[int, ...], tuple[int, int]]:
+    """Longest stretch of days (first and last) over which each of a few cells has all forcing."""
+    present = facts.get(("cell", "forcing", "present"))
+    runs: dict[tuple[int, ...], tuple[int, int]] = {}
+    if present is None:
+        return runs
+    for cell in np.ndindex(source.shape):
+        edges = np.diff(present[(slice(None), *cell)].astype(np.int8), prepend=0, append=0)
+        starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
+        if starts.size:
+            longest = int(np.argmax(ends - starts))
+            runs[cell] = int(starts[longest]), int(ends[longest])
+    return runs
+
+
+def _run_text(source: Input, cell: tuple[int, ...], run: tuple[int, int]) -> str:
+    ds = source.dataset
+    place = ", ".join(f"{dim} {ds[dim].values[i]}" for dim, i in zip(source.land, cell, strict=True))
+    return f"{place or 'the cell'} from {label(ds['time'][run[0]])} to {label(ds['time'][run[1]])}"
+
+
+def oddities(found: Found, facts: Facts, source: Input, usable: np.ndarray, outside: np.ndarray) -> Iterator[str]:
+    """Name what is allowed and yet worth knowing.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+    usable, outside : ndarray of bool
+        On the land axes.
+
+    Yields
+    ------
+    str
+    """
+    lost = ~usable & ~outside
+    if any(run != (0, source.days - 1) and lost[cell] for cell, run in _runs(facts, source).items()):
+        yield f"to use more cells, {windows(facts, source)}"
+    crossed = int(facts.get(("sources", "temperature_max", "crossed"), np.zeros(())))
+    if crossed:
+        yield f"daily maximum temperature is below the minimum {crossed:,} times: taken as no range at all"
+    rain = float(facts.get(("forcing", "precipitation", "highest"), math.inf))
+    if rain < 1 and source.days >= 365:
+        yield f"precipitation: no day has more than {rain:.2g} {FORCING['precipitation'].units}: are the units right?"
+    same = [key for key in found.features if facts["features", key, "lowest"] == facts["features", key, "highest"]]
+    if same and outside.size > 1:
+        yield f"static features that are the same everywhere tell a model nothing: {', '.join(same)}"
+    if found.area is None and outside.size > 1 and grid_area(source) is None:
+        yield "all cells weigh the same: there is no area variable, and no regular grid of latitude and longitude"

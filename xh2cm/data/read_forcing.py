@@ -1,0 +1,136 @@
+"""Read the forcing from a dataset: found, converted or derived, still lazy."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+from xh2cm.data.derive import DERIVATIONS, NEEDS, day_angle
+from xh2cm.data.match import closest
+from xh2cm.data.reading import Input, _axes, _bare, _names, _read_fitting, called
+from xh2cm.errors import Finding, InputError
+from xh2cm.variables import FORCING, SOURCES
+
+
+def asked_forcing(forcing: Sequence[str] | None, findings: list[Finding]) -> list[str]:
+    """Say which forcings to look for, in the order of the model.
+
+    Parameters
+    ----------
+    forcing : sequence of str, optional
+        By default all.
+    findings : list of Finding
+        Added to.
+
+    Returns
+    -------
+    list of str
+    """
+    asked = list(FORCING) if forcing is None else [forcing] if isinstance(forcing, str) else list(forcing)
+    strange = [name for name in asked if name not in FORCING]
+    findings += [Finding(f"forcing: {n!r}", "is no forcing of the model", closest(n, FORCING)) for n in strange]
+    return [name for name in FORCING if name in asked]
+
+
+def read_forcing(
+    source: Input, wanted: Sequence[str], findings: list[Finding]
+) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
+    """Read the forcing and derive what is absent.
+
+    Parameters
+    ----------
+    source : Input
+    wanted : sequence of str
+        Forcing to read; any other serves at most to derive it.
+    findings : list of Finding
+        Added to.
+
+    Returns
+    -------
+    forcing, sources : dict of str to DataArray
+        Sources are what absent forcing was derived from.
+    """
+    given: dict[str, xr.DataArray] = {}
+    broken = {key for key in wanted if source.matches.get(key) == []}  # mapped to nothing, which is told already
+    for key in wanted:
+        try:
+            array = _read_fitting(source, key, ("time", *source.land))
+            if array is not None:
+                given[key] = _daily(source, array, key)
+        except InputError as error:
+            findings += error.findings
+            broken.add(key)
+    chunks = _chunks(source)
+    sources: dict[str, xr.DataArray] = {}
+
+    def read(key: str) -> xr.DataArray | None:
+        if key in wanted:
+            return given.get(key)
+        if key not in sources:
+            array = _read_fitting(source, key, ("time", *source.land))
+            if array is None:
+                return None
+            sources[key] = _chunked(array, chunks)
+        return sources[key]
+
+    derived: dict[str, xr.DataArray] = {}
+    angle = _chunked(day_angle(_bare(source.dataset["time"])), chunks)
+    for key in ("air_temperature", "vpd", "net_radiation", "precipitation", "co2"):  # the first serves the others
+        if key not in wanted or key in given or key in broken:
+            continue
+        try:
+            with np.errstate(all="ignore"):  # temperatures that cannot be are told by their range
+                result = DERIVATIONS[key](read, angle) if key in DERIVATIONS else None
+        except InputError as error:
+            findings += error.findings
+            broken.add(key)
+            continue
+        if result is not None:
+            derived[key] = result.array.astype("float32")
+            derived[key].attrs = {**FORCING[key].attrs, "derivation": result.how}
+            if key == "air_temperature":
+                given[key] = derived[key]
+        elif key not in DERIVATIONS or not broken - {"precipitation", "co2"}:  # else the broken may be all that lacks
+            findings.append(_absent(source, key))
+    return {key: (given | derived)[key] for key in wanted if key in given | derived}, sources
+
+
+def _chunks(source: Input) -> dict[Hashable, tuple[int, ...]]:
+    """Chunks of the forcing, for what is computed from place and day alone and would else be whole in memory."""
+    names = [match.source for key in (*FORCING, *SOURCES) for match in source.matches.get(key, [])]
+    arrays = [source.dataset[name] for name in names if name in source.dataset]
+    chunked = [dict(array.chunksizes) for array in arrays if array.chunksizes and "time" in array.dims]
+    return max(chunked, key=len, default={})
+
+
+def _chunked(array: xr.DataArray, chunks: Mapping[Hashable, tuple[int, ...]]) -> xr.DataArray:
+    if array.chunksizes or not set(array.dims) & set(chunks):
+        return array
+    return array.chunk({dim: chunks[dim] for dim in array.dims if dim in chunks})
+
+
+def _daily(source: Input, array: xr.DataArray, key: str) -> xr.DataArray:
+    """Make sure a forcing given runs along time, and over all of the land or none of it."""
+    name = called(array, key)
+    if 0 < len(set(array.dims) & set(source.land)) < len(source.land):
+        problem = f"has the axes {_axes(array.dims)}, and other forcing lies on {_axes(('time', *source.land))}"
+        raise InputError([Finding(name, problem, f'ds["{name}"] = ds["{name}"].broadcast_like(ds["..."])')])
+    if "time" in array.dims:
+        return array.astype("float32")
+    if key == "co2":  # the same in all years is a choice
+        return array.astype("float32").expand_dims(time=source.days)
+    problem = f"has the axes {_axes(array.dims)} and does not vary in time"
+    raise InputError([Finding(name, problem, f'give daily {FORCING[key].long_name}: names={{"{key}": ...}}')])
+
+
+def _absent(source: Input, key: str) -> Finding:
+    taken = {match.source for matches in source.matches.values() for match in matches}
+    free = [n for n in _names(source.dataset) if "time" in source.dataset[n].dims and n not in taken]
+    problem = f"is not in the dataset by any known name, nor by the standard name {FORCING[key].standard_name}"
+    choice = f", one of: {', '.join(free)}" if free else " (no other variable of the dataset is daily)"
+    where = f'say where it is: names={{"{key}": ...}}{choice}'
+    if key == "co2":
+        return Finding(key, problem, f'{where}; or give a number in ppm: names={{"co2": 410.0}}')
+    return Finding(key, problem, where + (f"; or add {NEEDS[key]} to derive it from" if key in NEEDS else ""))

@@ -1,0 +1,1 @@
+"""Datasets to start from: tutorials, the synthetic twin, published files, any path."""

@@ -1,0 +1,1 @@
+"""Read and write files: Zarr, NetCDF, CMIP, checksums."""

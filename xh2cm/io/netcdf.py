@@ -1,0 +1,139 @@
+"""Write one NetCDF file that follows the CF conventions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from xh2cm.data.cf import encoded, horizontal
+from xh2cm.errors import StoreError
+
+__all__ = ["write_netcdf"]
+
+
+# -- one file ------------------------------------------------------------------------------------------------------
+
+
+def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a dataset to a new NetCDF file that keeps to the CF conventions, chunk by chunk where it is lazy.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A prediction, or any other.
+    path : str or path
+    overwrite : bool
+        Replace a NetCDF file that is there.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    StoreError
+        If something is there already, or it cannot be written.
+
+    Notes
+    -----
+    Time, latitude and longitude (y and x) are the last dimensions of every variable, in this order, as CF recommends:
+    towers and catchments come as (site, time), whatever they are in memory. Names are text of fixed length.
+
+    Examples
+    --------
+    >>> import tempfile, xarray as xr, xh2cm
+    >>> ds = xh2cm.tutorial.open_dataset("twin")
+    >>> path = ds[["GPP"]].h2cm.to_netcdf(tempfile.mkdtemp() + "/gpp.nc")
+    >>> xr.open_dataset(path)["GPP"].dims
+    ('month', 'lat', 'lon')
+    """
+    target = Path(path)
+    if target.exists() and not (overwrite and is_netcdf(target)):
+        raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier NetCDF file")
+    fresh = with_history(laid_out(encoded(dataset)), f"written to {target.name}")
+    with beside(target) as folder:
+        fresh.to_netcdf(folder / target.name, engine="netcdf4")  # not every xarray takes it by itself
+        (folder / target.name).replace(target)  # only now: until the new file is whole the old one stays
+    return target
+
+
+def is_netcdf(path: Path) -> bool:
+    """Whether a file begins as NetCDF does, of today or of old."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) in (b"\x89HDF", b"CDF\x01", b"CDF\x02", b"CDF\x05")
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """A folder to write in until all is whole, on the disk of the target."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except (OSError, TypeError) as error:  # of the disk, and of attributes that NetCDF does not hold
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{target} cannot be written: {error}") from error
+    except RuntimeError as error:
+        if not str(error).startswith("NetCDF:"):
+            raise
+        raise StoreError(f"{target} cannot be written: {error}") from error
+
+
+def laid_out(dataset: xr.Dataset) -> xr.Dataset:
+    """Lay dimensions and labels as CF recommends: axes last, in the order T, Y, X, and only numbers along an axis."""
+    latitude, _ = horizontal(dataset)
+    roles: dict[Hashable, dict[str, str]] = {}
+    if latitude is not None and latitude.ndim == 2:
+        roles = dict(zip(latitude.dims, ({"axis": "Y"}, {"axis": "X"}), strict=True))
+    elif latitude is not None and latitude.ndim == 1 and "featureType" in dataset.attrs:
+        roles = {latitude.dims[0]: {"cf_role": "timeseries_id"}}
+    for dim, role in roles.items():
+        if dim not in dataset.coords:  # cells that have no name have a number
+            about = {"long_name": f"number of the cell along {dim}", "units": "1", **role}
+            dataset = dataset.assign_coords({dim: (dim, np.arange(dataset.sizes[dim], dtype=np.int32), about)})
+    axis_of = {dim: dataset[dim].attrs.get("axis") for dim in dataset.dims if dim in dataset.coords}
+    of_data = {dim for array in dataset.data_vars.values() for dim in array.dims}
+
+    def rank(dim: Hashable) -> int:
+        axis = axis_of.get(dim)
+        return "TZYX".index(axis) + 1 if axis in ("T", "Z", "Y", "X") else 0 if dim in of_data else 5
+
+    dataset = dataset.transpose(*sorted(dataset.dims, key=rank))
+    for name in list(dataset.coords):
+        if dataset[name].dtype.kind in "UOT" and all(isinstance(text, str) for text in dataset[name].values.flat):
+            dataset = dataset.assign_coords({name: dataset[name].astype(str)})
+            dataset[name].encoding = {"dtype": "S1"}
+        elif dataset[name].dims == (name,) and not strictly_ordered(dataset[name].values):
+            dataset = dataset.rename_dims({name: f"{name}_index"})
+    return dataset
+
+
+def strictly_ordered(values: np.ndarray) -> bool:
+    """Whether numbers or moments only rise or only fall, as those along an axis must."""
+    return bool((values[1:] > values[:-1]).all() or (values[1:] < values[:-1]).all())
+
+
+def with_history(dataset: xr.Dataset, what: str) -> xr.Dataset:
+    """Note when and by what the dataset was written."""
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    line = f"{now} xh2cm {importlib.metadata.version('xh2cm')}: {what}"
+    earlier = [str(dataset.attrs["history"])] if dataset.attrs.get("history") else []
+    return dataset.assign_attrs(history="\n".join([*earlier, line]), date_created=now)
+
+
+# -- a folder of CMIP6 ---------------------------------------------------------------------------------------------

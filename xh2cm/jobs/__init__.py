@@ -1,0 +1,1 @@
+"""Run on clusters: Dask and Slurm."""

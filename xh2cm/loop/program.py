@@ -1,0 +1,157 @@
+"""What a day is, as far as a compiler must know, and its source text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from importlib.resources import files
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from xh2cm.loop import codegen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["KINDS", "Part", "Scheme", "Tensors"]
+
+
+class Kind(NamedTuple):
+    """A kind of network: how many vectors it hands from one day to the next, and how many tensors it comes as."""
+
+    memories: int
+    tensors: int
+
+
+KINDS: Mapping[str, Kind] = {"Lstm": Kind(2, 4), "Gru": Kind(1, 4), "Mlp": Kind(0, 6)}
+"""Kinds of networks that have a compiled form."""
+
+
+class Tensors(NamedTuple):
+    """What a walk depends on, besides its record."""
+
+    fixed: list[Tensor]  # (fold, cell) each
+    nets: list[list[Tensor]]  # of each network its constant (fold, cell, row), its matrix, and the rest
+    carry: list[Tensor]  # (fold, cell) for the state, (fold, cell, unit) for what networks remember
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A network as a compiled walk sees it.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`; anything else has no fast loop.
+    sizes : mapping of str to int
+        ``WIDTH``, and ``INNER`` for the second layer of an ``Mlp``.
+    forcing, sees : tuple of int
+        Which of the forcings, and of the numbers that `Scheme.see` gives, it takes in.
+    gives : int
+        Number of raw parameters.
+    """
+
+    kind: str
+    sizes: Mapping[str, int]
+    forcing: tuple[int, ...]
+    sees: tuple[int, ...]
+    gives: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scheme:
+    """What a day is, as far as a compiler must know; cells, days and folds do not matter.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+    fixed, state, forcing, sight : int
+        How many numbers a cell has of each: parameters that never change, storages, forcings, and what networks may
+        see of the state.
+    outputs : tuple of str
+        What `land` gives to be recorded, in order.
+    see : callable
+        ``see(fixed, state) -> (sight,)``, lists of tensors.
+    land : callable
+        ``land(fixed, state, forcing, raw) -> (after, outputs)``, lists of tensors.
+    """
+
+    parts: tuple[Part, ...]
+    fixed: int
+    state: int
+    forcing: int
+    sight: int
+    outputs: tuple[str, ...]
+    see: Callable[..., Any]
+    land: Callable[..., Any]
+
+    @cached_property
+    def raw(self) -> int:
+        """How many raw parameters the networks give."""
+        return sum(part.gives for part in self.parts)
+
+    @cached_property
+    def carried(self) -> list[tuple[int, ...]]:
+        """What a cell hands from one day to the next: its storages, and the memory of its networks."""
+        shapes: list[tuple[int, ...]] = [()] * self.state
+        return shapes + [(part.sizes["WIDTH"],) for part in self.parts for _ in range(KINDS[part.kind].memories)]
+
+    def grouped(self, tensors: Iterable[Tensor]) -> Tensors:
+        """Group the tensors of a walk that come one after the other."""
+        left = iter(tensors)
+        fixed = list(islice(left, self.fixed))
+        nets = [list(islice(left, KINDS[part.kind].tensors)) for part in self.parts]
+        return Tensors(fixed, nets, list(left))
+
+    def source(self, frame: str) -> str:
+        """The whole program: the model, written into the place that a frame leaves for it.
+
+        Parameters
+        ----------
+        frame : str
+            Name of a file beside this one.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        Untraceable
+            If a network or the physics has no compiled form.
+        """
+        before, after = files("xh2cm.loop").joinpath(frame).read_text(encoding="utf-8").split("//<model>\n//</model>\n")
+        return "\n".join([before, self.model, after])
+
+    @cached_property
+    def model(self) -> str:
+        """What of a program the model says: numbers, physics, the physics' gradient, a type for each network."""
+        if odd := sorted({part.kind for part in self.parts} - KINDS.keys()):
+            raise codegen.Untraceable(f"networks of kind {', '.join(odd)} have no compiled form")
+        seeing = ({"fixed": self.fixed, "state": self.state}, {"sight": self.sight})
+        living = (
+            {"fixed": self.fixed, "state": self.state, "forcing": self.forcing, "raw": self.raw},
+            {"after": self.state, "outputs": len(self.outputs)},
+        )
+        counts = {"FIXED": self.fixed, "STATE": self.state, "FORCING": self.forcing, "SIGHT": self.sight}
+        counts |= {"RAW": self.raw, "OUTPUTS": len(self.outputs)}
+        text = [
+            *(f"constexpr int {name} = {count};" for name, count in counts.items()),
+            codegen.function("sight", self.see, *seeing),
+            codegen.gradient("sight_back", self.see, *seeing),
+            codegen.function("land", self.land, *living),
+            codegen.gradient("land_back", self.land, *living, constant=["forcing"]),
+        ]
+        at = 0
+        for i, part in enumerate(self.parts):
+            sizes = {**part.sizes, "GIVES": part.gives, "AT": at}
+            sizes |= {"FORCINGS": len(part.forcing), "SIGHTS": len(part.sees)}
+            members = [f"static constexpr int {name} = {size};" for name, size in sizes.items()]
+            for name, which in {"forcing": part.forcing, "sight": part.sees}.items():
+                listed = ", ".join(map(str, which or (0,)))
+                members.append(f"static int {name}(int i) {{ constexpr int of[] = {{{listed}}}; return of[i]; }}")
+            text.append(f"struct Net{i} {{ {' '.join(members)} }};")
+            at += part.gives
+        nets = ", ".join(f"{part.kind}<Net{i}>" for i, part in enumerate(self.parts))
+        return "\n".join([*text, f"using Nets = All<{nets}>;"])

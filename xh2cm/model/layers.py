@@ -1,0 +1,236 @@
+"""Kinds of networks: LSTM, GRU and MLP, with the fold as an axis of every weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from torch.nn.functional import leaky_relu, pad
+
+from xh2cm.model.net import EMBEDDING, Net
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Memory = tuple["Tensor", ...]
+
+
+class Weight(NamedTuple):
+    """Shape of a weight without its fold axis, and how it starts: uniform within +-`bound` around `start`."""
+
+    shape: tuple[int, ...]
+    bound: float
+    start: float = 0.0
+
+
+class Ready(NamedTuple):
+    """A net's weights made ready for a record: transposed once, the static part already multiplied."""
+
+    constant: Tensor  # (fold, cell, gates)
+    matrix: Tensor  # (fold, feature, gates)
+    rest: tuple[Tensor, ...]  # pairs of (fold, 1, out) bias and (fold, in, out) matrix
+
+
+class Kind(Protocol):
+    """What a kind of net must do; `GRU` and `MLP` show how."""
+
+    width: int
+
+    def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
+        """Its weights by name."""
+
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """What it remembers before the first day, (fold, cell, width) each, of the type of `cells`."""
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Weights made ready for a record."""
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Raw outputs (fold, cell, output) of today and the memory for tomorrow."""
+
+
+def linear(outputs: int, inputs: int, bound: float | None = None) -> tuple[Weight, Weight]:
+    """Weight and bias of a linear layer with PyTorch's default start."""
+    bound = 1 / math.sqrt(max(inputs, 1)) if bound is None else bound
+    return Weight((outputs, inputs), bound), Weight((outputs,), bound)
+
+
+def affine(bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Bias (fold, 1, out) and matrix (fold, in, out), as `torch.baddbmm` wants them."""
+    return bias.unsqueeze(1), weight.mT
+
+
+def first_layer(weight: Tensor, bias: Tensor, net: Net, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Split a first layer into its constant of the record and the matrix for what changes daily."""
+    static = net.columns("static")
+    constant = (
+        torch.baddbmm(bias.unsqueeze(1), embedding, weight[:, :, static].mT)
+        if static
+        else bias.unsqueeze(1).expand(-1, embedding.shape[1], -1)
+    )
+    return constant, weight[:, :, net.columns("forcing") + net.columns("state")].mT
+
+
+class Gates(torch.autograd.Function):
+    """What an LSTM cell does with its gates, with the gradient written out to halve autograd's operations."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden and cell state (fold, cell, width) from gates (fold, cell, 4 width) and yesterday's cell state."""
+        width = cell.shape[-1]
+        open_ = torch.sigmoid(gates)
+        open_[..., 2 * width : 3 * width] = torch.tanh(gates[..., 2 * width : 3 * width])
+        i, f, g, o = open_.chunk(4, -1)
+        new = torch.addcmul(f * cell, i, g)
+        seen = torch.tanh(new)
+        ctx.save_for_backward(open_, cell, seen)
+        return o * seen, new
+
+    @staticmethod
+    def backward(ctx: Any, by_hidden: Tensor, by_cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients by the gates and by yesterday's cell state."""
+        open_, cell, seen = ctx.saved_tensors
+        i, f, g, o = open_.chunk(4, -1)
+        by_new = torch.addcmul(by_cell, by_hidden * o, 1.0 - seen * seen)
+        slope = open_ - open_ * open_  # of the sigmoids
+        slope[..., 2 * cell.shape[-1] : 3 * cell.shape[-1]] = 1.0 - g * g
+        return torch.cat([by_new * g, by_new * cell, by_new * i, by_hidden * seen], -1) * slope, by_new * f
+
+
+class Recurrent:
+    """A recurrent cell of so many gates and a linear layer on its hidden state."""
+
+    width = 100
+    gates: int
+
+    def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
+        """Its weights by name."""
+        bound = 1 / math.sqrt(width)
+        ih, bias_ih = linear(self.gates * width, inputs, bound)
+        hh, bias_hh = linear(self.gates * width, width, bound)
+        head, bias = linear(outputs, width)
+        return {
+            "weight_ih": ih,
+            "weight_hh": hh,
+            "bias_ih": bias_ih,
+            "bias_hh": bias_hh,
+            "head.weight": head,
+            "head.bias": bias,
+        }
+
+
+class LSTM(Recurrent):
+    """An LSTM cell and a linear layer on its hidden state, gates in PyTorch's order (i, f, g, o)."""
+
+    gates = 4
+
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """Hidden and cell state, all zero."""
+        zero = cells.new_zeros(*cells.shape, width)
+        return zero, zero
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Weights made ready for a record."""
+        constant, matrix = first_layer(weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"], net, embedding)
+        return Ready(
+            constant,
+            torch.cat([matrix, weights["weight_hh"].mT], 1),
+            affine(weights["head.bias"], weights["head.weight"]),
+        )
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Raw outputs of today and the memory for tomorrow."""
+        hidden, cell = memory
+        gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
+        hidden, cell = Gates.apply(gates, cell)  # type: ignore[no-untyped-call]
+        return torch.baddbmm(ready.rest[0], hidden, ready.rest[1]), (hidden, cell)
+
+
+class GRU(Recurrent):
+    """A GRU cell and a linear layer on its hidden state, gates in PyTorch's order (r, z, n).
+
+    References
+    ----------
+    Cho et al. (2014), doi:10.3115/v1/D14-1179; as PyTorch has it, which resets what was hidden after its product.
+    """
+
+    gates = 3
+
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """Hidden state, zero."""
+        return (cells.new_zeros(*cells.shape, width),)
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Weights made ready for a record, as (n, r, z, n): first what inputs say to n, last what was hidden says."""
+        width = weights["weight_hh"].shape[-1]
+        constant, matrix = first_layer(weights["weight_ih"], weights["bias_ih"], net, embedding)
+        of_inputs = [pad(x.roll(width, -1), (0, width)) for x in (constant, matrix)]
+        of_hidden = [pad(x, (width, 0)) for x in affine(weights["bias_hh"], weights["weight_hh"])]
+        return Ready(
+            of_inputs[0] + of_hidden[0],
+            torch.cat([of_inputs[1], of_hidden[1]], 1),
+            affine(weights["head.bias"], weights["head.weight"]),
+        )
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Raw outputs of today and the memory for tomorrow."""
+        (hidden,) = memory
+        width = hidden.shape[-1]
+        gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
+        by_inputs, both, by_hidden = gates.split([width, 2 * width, width], -1)
+        r, z = torch.sigmoid(both).chunk(2, -1)
+        n = torch.tanh(torch.addcmul(by_inputs, r, by_hidden))
+        hidden = torch.lerp(n, hidden, z)
+        return torch.baddbmm(ready.rest[0], hidden, ready.rest[1]), (hidden,)
+
+
+class MLP:
+    """Two hidden layers with LeakyReLU, the second of the embedding's size; remembers nothing."""
+
+    width = 150
+
+    def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
+        """Its weights by name."""
+        layers = {
+            "hidden": linear(width, inputs),
+            "embedding": linear(EMBEDDING, width),
+            "head": linear(outputs, EMBEDDING),
+        }
+        return {
+            f"{layer}.{part}": w
+            for layer, pair in layers.items()
+            for part, w in zip(("weight", "bias"), pair, strict=True)
+        }
+
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """Nothing."""
+        return ()
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Weights made ready for a record."""
+        constant, matrix = first_layer(weights["hidden.weight"], weights["hidden.bias"], net, embedding)
+        rest = [affine(weights[f"{layer}.bias"], weights[f"{layer}.weight"]) for layer in ("embedding", "head")]
+        return Ready(constant, matrix, (*rest[0], *rest[1]))
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Raw outputs of today."""
+        hidden = leaky_relu(torch.baddbmm(ready.constant, torch.cat(list(features), -1), ready.matrix))
+        return self.after(ready.rest, hidden)[1], memory
+
+    def static(self, weights: Mapping[str, Tensor], features: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding (fold, cell, 12) and raw outputs (fold, cell, output) of static features (fold, cell, feature)."""
+        bias, matrix = affine(weights["hidden.bias"], weights["hidden.weight"])
+        rest = [affine(weights[f"{layer}.bias"], weights[f"{layer}.weight"]) for layer in ("embedding", "head")]
+        return self.after((*rest[0], *rest[1]), leaky_relu(torch.baddbmm(bias, features, matrix)))
+
+    @staticmethod
+    def after(rest: tuple[Tensor, ...], hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Second and third layer."""
+        embedding = leaky_relu(torch.baddbmm(rest[0], hidden, rest[1]))
+        return embedding, torch.baddbmm(rest[2], embedding, rest[3])
+
+
+KINDS: dict[str, Kind] = {"lstm": LSTM(), "gru": GRU(), "mlp": MLP()}
+"""Kinds of nets by name; add a kind to use it in a row."""

@@ -1,0 +1,82 @@
+"""A row of the table of networks: its kind, inputs, outputs and width."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from xh2cm.variables import FORCING
+
+if TYPE_CHECKING:
+    pass
+
+EMBEDDING = 12
+"""Numbers the static net hands to every daily net."""
+
+STATE_INPUTS: Mapping[str, float] = {
+    "relative_soil_moisture": 1.0,
+    "swe": 100.0,
+    "groundwater": 200.0,
+    "fapar": 1.0,
+    "npp": 1.0,
+}
+"""What a net may see of the state at the end of yesterday, and what it is divided by."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """A row of the table.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of its weights.
+    kind : str
+        A key of `KINDS`.
+    inputs : tuple of str
+        In order: names of forcings (standardised), of `STATE_INPUTS`, or ``"static"``.
+    outputs : tuple of str
+        Parameters it gives. One row may give ``"*"``: every daily parameter that no row names.
+    width : int, optional
+        Hidden units; the kind's own width if not given.
+
+    Examples
+    --------
+    >>> import xh2cm
+    >>> row = xh2cm.Net("snow", "mlp", ("air_temperature", "static"), ("snow_melt_rate",), width=32)
+    >>> row.forcing
+    ['air_temperature']
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    width: int | None = None
+
+    @property
+    def forcing(self) -> list[str]:
+        """What it sees of the forcing."""
+        return [name for name in self.inputs if name in FORCING]
+
+    @property
+    def state(self) -> list[str]:
+        """What it sees of the state."""
+        return [name for name in self.inputs if name in STATE_INPUTS]
+
+    def columns(self, which: str) -> list[int]:
+        """Columns of the first weight matrix that are `which` of ``"forcing"``, ``"state"`` and ``"static"``."""
+        found: dict[str, list[int]] = {"forcing": [], "state": [], "static": []}
+        at = 0
+        for name in self.inputs:
+            group = "forcing" if name in FORCING else "static" if name == "static" else "state"
+            size = EMBEDDING if name == "static" else 1
+            found[group].extend(range(at, at + size))
+            at += size
+        return found[which]
+
+    @property
+    def size(self) -> int:
+        """Number of input features."""
+        return sum(EMBEDDING if name == "static" else 1 for name in self.inputs)

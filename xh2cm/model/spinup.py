@@ -1,0 +1,52 @@
+"""Spin-up: the run that fills the storages before the record begins."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from xh2cm.errors import InputError, number_findings
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class SpinUp:
+    """How the land is brought into balance before a record is run.
+
+    Parameters
+    ----------
+    days : int, optional
+        Length of the period that is walked; the whole record if not given, as published.
+    passes : int
+        How often it is walked, at most.
+    drift : float, optional
+        Stop earlier, once no storage of any cell changes by more than this over a pass, kg m-2.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to walk.
+
+    Examples
+    --------
+    Walk the first year up to ten times, until no storage of any cell changes by more than a millimetre:
+
+    >>> import xh2cm
+    >>> xh2cm.SpinUp(365, passes=10, drift=1.0)
+    SpinUp(days=365, passes=10, drift=1.0)
+    """
+
+    days: int | None = None
+    passes: int = 1
+    drift: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {f"spinup.{name}": value for name, value in vars(self).items()}
+        if findings := number_findings(
+            given,
+            {"spinup.days": 1, "spinup.passes": 0, "spinup.drift": 0.0},
+            optional=("spinup.days", "spinup.drift"),
+        ):
+            raise InputError(findings)

@@ -1,0 +1,1 @@
+"""Prediction with a fit: lazily, block by block, from saved states; responses and sensitivities."""

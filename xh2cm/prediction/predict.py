@@ -1,0 +1,370 @@
+"""Run a fit on a dataset, cell chunk by cell chunk, lazily where the dataset is lazy."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import importlib.metadata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from dask.base import tokenize
+from dask.delayed import delayed
+
+from xh2cm.data.cf import CONVENTIONS, with_axes
+from xh2cm.data.folds import TEST
+from xh2cm.data.pins import read_pins
+from xh2cm.errors import Finding, FitError, InputError
+from xh2cm.loop.compiled import Loop, paying
+from xh2cm.model import Scaling, SpinUp
+from xh2cm.physics import Processes
+from xh2cm.prediction.block import Member, Runner, h2cm_predict
+from xh2cm.prediction.restart import (
+    AXES,
+    NAME,
+    about_state,
+    carried,
+    read_state,
+)
+from xh2cm.variables import OUTPUTS
+
+if TYPE_CHECKING:
+    from xh2cm.fitted import Fit
+
+__all__ = ["DEFAULT_VARIABLES", "maps_for", "predict_dataset"]
+
+DEFAULT_VARIABLES = ("ET", "runoff", "TWS", "GPP", "TER", "NEE")
+"""What a prediction holds if nothing else is asked for, as far as the model computes it."""
+
+CARBON = {p.name for p in Processes().parameters} - {p.name for p in Processes.water().parameters} | {
+    v.name for v in OUTPUTS.values() if v.quantity == "carbon flux"
+}
+"""What a model of water alone does not compute."""
+
+
+PINNED: Mapping[float | str, str] = {"map": "a map", "global": "one learned constant"}
+"""How pins are spoken of in attributes; numbers speak for themselves."""
+
+
+def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) -> dict[str, str]:
+    """Field of the model for each public name asked for."""
+    public = {about.name: field for field, about in fit.model.outputs.items()}
+    asked = (
+        [name for name in DEFAULT_VARIABLES if name in public]
+        if variables is None
+        else list(public)
+        if variables == "all"
+        else [variables]
+        if isinstance(variables, str) or not isinstance(variables, Iterable)
+        else list(variables)
+    )
+    findings = []
+    for name in asked:
+        if name in CARBON and not fit.model.processes.carbon:
+            problem = "is of carbon, which the processes of this fit do not walk"
+            findings.append(Finding(f"variable {name}", problem, f"choose from {', '.join(public)}"))
+        elif name not in public:
+            near = difflib.get_close_matches(str(name), public, n=1) or [
+                public_name for public_name in public if public_name.lower() == str(name).lower()
+            ]
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(public)}"
+            findings.append(Finding(f"variable {name}", "the model does not compute it", hint))
+    if findings:
+        raise InputError(findings)
+    return {name: public[name] for name in asked}
+
+
+def scaling_of(fit: Fit, dataset: xr.Dataset) -> Scaling:
+    """The scaling of a fit; for a published checkpoint the one stored with the data."""
+    if fit.scaling is not None:
+        return fit.scaling
+    static = ["static"] if fit.features else []
+    if missing := [name for name in (*fit.model.forcing, *static) if not {"mean", "std"} <= dataset[name].attrs.keys()]:
+        problem = "has no attributes `mean` and `std`, which a published checkpoint needs"
+        raise InputError(Finding(name, problem, "open the data with xh2cm.open_published") for name in missing)
+
+    def stored(names: Sequence[str], which: str) -> torch.Tensor:
+        values = [np.atleast_1d(np.asarray(dataset[name].attrs[which], dtype=np.float32)) for name in names]
+        return torch.from_numpy(np.concatenate([np.empty(0, np.float32), *values])).expand(len(fit.folds), -1)
+
+    forcing = fit.model.forcing
+    return Scaling(stored(forcing, "mean"), stored(forcing, "std"), stored(static, "mean"), stored(static, "std"))
+
+
+def predict_dataset(
+    dataset: xr.Dataset,
+    fit: Fit,
+    *,
+    variables: Sequence[str] | Literal["all"] | None = None,
+    member: Member = "mean",
+    spinup: SpinUp | None = None,
+    maps: xr.Dataset | None = None,
+    state: xr.Dataset | None = None,
+    keep_state: bool = False,
+    device: str | torch.device | None = None,
+    batch: int = 256,
+    loop: Loop = "auto",
+) -> xr.Dataset:
+    """Run a fit on a checked dataset.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As `check` gives it; Dask arrays stay lazy.
+    fit : Fit
+    variables : sequence of str or "all", optional
+        Public names of fluxes, storages and learned parameters; `DEFAULT_VARIABLES` if not given.
+    member : {"mean", "all", "held-out"} or int
+        Mean over the folds, every fold along a dimension ``fold``, for each cell (or year) the fold that did not see it
+        (the mean where no fold did), or one fold.
+    spinup : SpinUp, optional
+        As in training if not given.
+    maps : Dataset, optional
+        From `maps_for`: those of the fit if not given.
+    state : Dataset, optional
+        A prediction of the days before that has kept its state: this one starts from it, without a spin-up.
+    keep_state : bool
+        Add a variable ``state`` of all that each fold and cell hands to the day after the last.
+    device : str or torch.device, optional
+        The best there is where a block is run, if not given.
+    batch : int
+        Cells run at once.
+    loop : {"auto", "plain", "fast"}
+        How days are walked; ``"auto"`` is compiled where that is possible and pays.
+
+    Returns
+    -------
+    Dataset
+        Labelled and CF-annotated, float32, NaN where a cell is not usable. Fluxes are means of a day, whose bounds are
+        ``time_bnds``; storages are those at its end.
+
+    Raises
+    ------
+    InputError, FitError
+        If a variable is unknown, or the fit or the state does not belong to this dataset. On Dask arrays what is found
+        in the values themselves is raised by their computation.
+    """
+    asked = chosen_fields(fit, variables)
+    belongs(fit, dataset, member)
+    start = None if state is None else read_state(state, fit, dataset, member)
+    if start is not None and spinup is not None:
+        raise InputError([Finding("spinup", "is given beside a state, which needs none", "give one of the two")])
+    maps = maps_for(fit, {}, dataset, dataset["mask"]) if maps is None else maps
+    known = settled(fit, list(asked.values()), member, maps, dataset["mask"])
+    fields = [field for field in asked.values() if field not in known]
+    work = 2 * dataset["mask"].size * dataset.sizes["time"] * len(fit.folds)  # spin-up and record
+    runner = Runner(
+        fit,
+        scaling_of(fit, dataset),
+        tuple(fields),
+        member,
+        None if device is None else str(device),
+        spinup or (fit.spinup if start is None else SpinUp(passes=0)),
+        batch,
+        paying(loop, work),
+        indexed(dataset["mask"]),
+        dataset["time"].values,
+        keep_state,
+    )
+    kept = {"fold": len(fit.folds)} if member == "all" else {}
+    found = over_land(runner, dataset, maps, start) if fields or keep_state else ()
+    arrays = known | dict(zip([*fields, *([NAME] if keep_state else [])], found, strict=True))
+    order = [*kept, "time", *dataset["mask"].dims]
+    outputs = {}
+    for name, field in asked.items():
+        array = arrays[field].transpose(*order, missing_dims="ignore")
+        outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
+        if field in fit.model.pinned:
+            outputs[name].attrs["comment"] = f"pinned: {PINNED.get(fit.model.pinned[field], fit.model.pinned[field])}"
+    made_of = origin(runner, dataset, maps, start)
+    if keep_state:
+        folds = xr.Variable(AXES[0], [member] if isinstance(member, int) else list(fit.folds))
+        array = arrays[NAME].transpose(AXES[0], *dataset["mask"].dims, AXES[1]).drop_attrs(deep=False)
+        told = about_state(fit, member, dataset["time"]) | made_of
+        outputs[NAME] = array.assign_coords({AXES[0]: folds}).assign_attrs(told)
+    result = xr.Dataset(outputs, attrs=about(fit, member) | made_of).assign_coords(
+        {n: c for n, c in dataset.coords.items() if n != "feature"}
+    )
+    result = result.assign_coords(fold=list(fit.folds)) if kept else result
+    return with_axes(result, dataset["mask"].dims)
+
+
+def belongs(fit: Fit, dataset: xr.Dataset, member: Member) -> None:
+    """Refuse a dataset of other static features, and folds that there are not."""
+    features = tuple(str(f) for f in dataset["feature"].values)
+    if features != fit.features:
+        made_for = f"the fit was made for the static features {list(fit.features)}, the dataset has {list(features)}"
+        raise FitError(f"{made_for}: choose them with static=[...]")
+    if isinstance(member, int) and member not in fit.folds:
+        raise InputError([Finding("member", f"the fit has no fold {member}", f"choose from {list(fit.folds)}")])
+    if not isinstance(member, int) and member not in ("mean", "all", "held-out"):
+        raise InputError(
+            [Finding("member", f"{member!r} is unknown", 'give "mean", "all", "held-out" or the number of a fold')]
+        )
+
+
+def over_land(
+    runner: Runner, dataset: xr.Dataset, maps: xr.Dataset, start: xr.DataArray | None = None
+) -> tuple[xr.DataArray, ...]:
+    """What a runner gives of each of its fields, and the state it keeps; on Dask one task for a chunk of cells."""
+    model, folds = runner.fit.model, len(runner.fit.folds)
+    land = dataset["mask"].dims
+    layers = [dataset["static"].drop_vars("feature"), *(maps[name].expand_dims("feature") for name in model.maps)]
+    static = xr.concat(layers, "feature", coords="minimal", compat="override")
+    if not static.sizes["feature"]:  # Dask wants an axis of some length
+        static = xr.zeros_like(dataset["mask"], dtype=np.float32).expand_dims("feature", -1)
+    strides = np.cumprod([1, *dataset["mask"].shape[:0:-1]])[::-1]
+    numbers = [
+        xr.DataArray(np.arange(n) * step, dims=[d])
+        for (d, n), step in zip(dataset["mask"].sizes.items(), strides, strict=False)
+    ]
+    forcing = dataset[list(model.forcing)]
+    lazy = any(array.chunks is not None for array in forcing.data_vars.values())
+    given = [*forcing.data_vars.values(), static, dataset["mask"], held_labels(dataset, runner.fit, runner.member)]
+    given += [*numbers, *([] if start is None else [start if lazy else start.load()])]
+    runner = dataclasses.replace(runner, fit=without_history(runner.fit))
+    if lazy:  # whole records, and everything else cut as their cells are
+        cut = {d: c for d, c in forcing.unify_chunks().chunksizes.items() if d in land}
+        given = [array.chunk({d: cut.get(d, -1) for d in array.dims}) for array in given]
+    kept = {"fold": folds} if runner.member == "all" else {}
+    state = dict(zip(AXES, (len(runner.everyone), carried(model)), strict=True))
+    found = xr.apply_ufunc(
+        h2cm_predict,
+        *(array.drop_vars(list(array.coords)) for array in given),
+        kwargs={} if lazy else {"runner": runner},
+        input_core_dims=[
+            *[["time"]] * len(model.forcing),
+            ["feature"],
+            [],
+            ["label"],
+            *[[]] * len(land),
+            *([] if start is None else [list(AXES)]),
+        ],
+        output_core_dims=[
+            *([*kept, *(["time"] if runner.varies(f) else [])] for f in runner.fields),
+            *([list(AXES)] if runner.keeps else []),
+        ],
+        output_dtypes=[np.float32] * (len(runner.fields) + runner.keeps),
+        dask="parallelized",
+        # the weights are a task of their own, on which the others wait: they travel once, and are there again when lost
+        dask_gufunc_kwargs={
+            "output_sizes": {"time": dataset.sizes["time"], **kept, **(state if runner.keeps else {})},
+            **({"runner": delayed(runner, name=f"h2cm_weights-{tokenize(runner)}", traverse=False)} if lazy else {}),
+        },
+    )
+    return found if isinstance(found, tuple) else (found,)
+
+
+def without_history(fit: Fit) -> Fit:
+    """A fit without what only its user needs: labels, maps and losses may be larger than the weights."""
+    return dataclasses.replace(fit, labels=None, maps=xr.Dataset(), losses=fit.losses[["fold"]])
+
+
+def indexed(mask: xr.DataArray, values: Any = False) -> xr.DataArray:
+    """Values on the land of a mask, with the coordinates of its axes only."""
+    data = np.broadcast_to(values, mask.shape) if np.ndim(values) == 0 else np.reshape(values, mask.shape)
+    return xr.DataArray(data, dims=mask.dims, coords={d: mask[d] for d in mask.dims if d in mask.coords})
+
+
+def maps_for(fit: Fit, given: Mapping[str, Any], ds: xr.Dataset, mask: xr.DataArray) -> xr.Dataset:
+    """Find the maps of a fit's pinned parameters on the land of a dataset.
+
+    Parameters
+    ----------
+    fit : Fit
+    given : mapping of str to Pin
+        Maps, names of maps or numbers that stand for those of the fit.
+    ds : Dataset
+        In which maps may be named.
+    mask : DataArray
+        Usable cells.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InputError
+        If the fit's do not reach this land, or those given cannot be used.
+    """
+    parameters = [fit.model.parameters[name] for name in fit.model.maps]
+    how, maps = read_pins({name: fit.maps[name] for name in fit.model.maps} | dict(given), parameters, ds, mask)
+    if free := [name for name, to in how.items() if to == "global"]:
+        remedy = "give a map or a number: what is not learned in training is not learned here"
+        raise InputError(
+            Finding(f"pin {name}", "is 'global', and the fit has pinned it to a map", remedy) for name in free
+        )
+    return maps.assign({n: xr.full_like(mask, to, dtype=np.float32) for n, to in how.items() if to != "map"})
+
+
+def settled(
+    fit: Fit, fields: Sequence[str], member: Member, maps: xr.Dataset, mask: xr.DataArray
+) -> dict[str, xr.DataArray]:
+    """Outputs that are known without a run, on the mask or of one number: constants, and pinned parameters."""
+    model, kept = fit.model, {"fold": len(fit.folds)} if member == "all" else {}
+    still = [field for field in fields if not model.daily_output(field)]
+    learned = fit.constants() if still else {}
+    found = {}
+    for field in still:
+        if field in model.maps:
+            found[field] = maps[field].where(mask).drop_vars(list(mask.coords)).expand_dims(kept)
+        elif field in learned:
+            values = learned[field].drop_vars("fold")
+            one = values.isel(fold=fit.folds.index(member)) if isinstance(member, int) else values.mean("fold")
+            found[field] = values if kept else one
+        elif model.parameters[field].varies == "global":
+            found[field] = xr.DataArray(np.float32(model.pinned[field])).expand_dims(kept)
+    return found
+
+
+def held_labels(dataset: xr.Dataset, fit: Fit, member: Member) -> xr.DataArray:
+    """Labels of cells or days along a dimension ``label``; all `TEST` where they do not matter."""
+    mask = dataset["mask"]
+    if member != "held-out":
+        return xr.full_like(mask, TEST, dtype=np.float32).expand_dims("label", -1)
+    labels = fit.labels
+    on_time = labels is not None and "time" in labels.dims
+    if labels is None or any(
+        d not in labels.dims or labels.sizes[d] != mask.sizes[d] for d in mask.dims if not on_time
+    ):
+        raise FitError(
+            "held-out predictions need the cells the fit was trained on: this dataset has others, give member='mean'"
+        )
+    if on_time and labels.sizes["time"] != dataset.sizes["time"]:
+        raise FitError(
+            "held-out predictions need the period the fit was trained on: this dataset has another, give member='mean'"
+        )
+    known = labels.isin(list(fit.folds)) | (labels == TEST)
+    if bool((labels.notnull() & ~known).any()):
+        raise FitError(f"held-out predictions need every fold: this fit holds only {list(fit.folds)}")
+    filled = labels.fillna(TEST).astype(np.float32)
+    named = filled.rename(time="label") if on_time else filled.expand_dims("label", -1)
+    return named.drop_vars("label", errors="ignore")
+
+
+def about(fit: Fit, member: Member) -> dict[str, Any]:
+    """Attributes of a prediction."""
+    return {
+        "Conventions": CONVENTIONS,
+        "title": f"Water{' and carbon' if fit.model.processes.carbon else ''} fluxes of the land, H2CM hybrid model",
+        "source": f"xh2cm {importlib.metadata.version('xh2cm')}, fit {fit.fingerprint}, member {member}",
+        "member": str(member),
+        "references": "Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026",
+    }
+
+
+def origin(runner: Runner, dataset: xr.Dataset, maps: xr.Dataset, start: xr.DataArray | None) -> dict[str, str]:
+    """Attributes by which a half-written prediction is known again: what it is made of besides the fit."""
+    digest = hashlib.sha256(repr((runner.spinup, None if start is None else sorted(start.attrs.items()))).encode())
+    for values in (
+        *(part.numpy() for part in runner.scaling),
+        *(array.values for _, array in sorted(maps.items())),
+    ):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    known = {key: value for key, value in dataset.attrs.items() if key == "forcing_fingerprint"}
+    return {"spinup": str(runner.spinup), "settings_fingerprint": digest.hexdigest()[:16], **known}

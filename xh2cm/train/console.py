@@ -1,0 +1,46 @@
+"""What xh2cm logs, printed where nobody listens."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+__all__ = ["printed"]
+
+
+@contextlib.contextmanager
+def printed(name: str = "xh2cm") -> Iterator[None]:
+    """Print what a part of xh2cm logs on standard error, above a bar, and leave its logger as it was.
+
+    Parameters
+    ----------
+    name : str
+        Of the logger. Nothing changes where its information is wanted already.
+
+    Examples
+    --------
+    >>> import logging
+    >>> from xh2cm.train.console import printed
+    >>> with printed():
+    ...     logging.getLogger("xh2cm.loop").isEnabledFor(logging.INFO)
+    True
+    """
+    logger = logging.getLogger(name)
+    if logger.isEnabledFor(logging.INFO):
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # a handler of the root would say it twice
+    try:
+        with logging_redirect_tqdm([logger]):
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before

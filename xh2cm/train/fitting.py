@@ -1,0 +1,362 @@
+"""Fit a model to a checked dataset: targets, priors and folds are chosen, then all folds trained."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import difflib
+import hashlib
+import importlib.metadata
+import math
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+import xarray as xr
+
+from xh2cm.data.folds import Scheme, fold_labels
+from xh2cm.data.pins import Pins
+from xh2cm.errors import Finding, InputError, mapping_findings
+from xh2cm.fitted import FINISHED, Fit, model_described
+from xh2cm.loop.compiled import Loop
+from xh2cm.model import HybridModel, Net, Scaling
+from xh2cm.model.hybrid import is_number
+from xh2cm.model.loss import COMPARISONS
+from xh2cm.physics import Processes
+from xh2cm.targets import PRIORS, TARGET_TABLE, Comparison, Prior, Target
+from xh2cm.train import (
+    Normalisation,
+    Portions,
+    Training,
+    normalisation,
+    opened,
+    remembered,
+    train,
+)
+from xh2cm.train.tensors import to_device
+from xh2cm.variables import FORCING, OUTPUTS, TARGETS
+
+if TYPE_CHECKING:
+    pass
+
+
+def chosen_targets(
+    found: Mapping[str, str],
+    targets: Sequence[str | Target] | Mapping[str, str] | None,
+    weights: Mapping[str, float] | None,
+    outputs: Collection[str],
+) -> tuple[Target, ...]:
+    """Rows of the target table to train on, filled in with what the user says of them.
+
+    Parameters
+    ----------
+    found : mapping of str to str
+        What the dataset holds, and whether it is ``"daily"``, ``"monthly"`` or ``"static"``.
+    targets : sequence of str or Target, mapping of str to str, or None
+        Names, rows, or names with how to compare; all that were found if None.
+    weights : mapping of str to float, optional
+    outputs : collection of str
+        Fields that the model can record.
+
+    Returns
+    -------
+    tuple of Target
+
+    Raises
+    ------
+    InputError
+        If one is not there, cannot be compared that way, or speaks of what the model does not compute.
+    """
+    table = {t.name: t for t in TARGET_TABLE}
+    names = {alias.lower(): key for key, var in TARGETS.items() for alias in (key, *var.aliases)}
+    if findings := mapping_findings({"weights": weights}, '"ET": 2.0'):
+        raise InputError(findings)
+    how = dict(targets) if isinstance(targets, Mapping) else {}
+    asked: dict[str, Target] = {}
+    for one in found if targets is None else [targets] if isinstance(targets, str | Target) else targets:
+        row = one if isinstance(one, Target) else Target(one, compare=cast(Comparison, how.get(one, "")))
+        name = row.name if row.name in found else names.get(row.name.lower(), row.name)
+        base = table.get(name, Target(name))
+        if row.fields and row.fields != base.fields:  # another quantity is compared in another way
+            base = Target(name, row.fields)
+        compare = row.compare or base.compare or found.get(name, "daily")
+        weight = (weights or {}).get(name, row.weight)
+        asked[name] = dataclasses.replace(
+            row, name=name, fields=row.fields or base.fields, compare=cast(Comparison, compare), weight=weight
+        )
+    findings = [finding for row in asked.values() for finding in row_findings(row, found, outputs)]
+    findings += [
+        Finding(
+            f"weight of {name}", "there is no such target among those trained on", f"weigh one of {', '.join(asked)}"
+        )
+        for name in weights or {}
+        if name not in asked
+    ]
+    if not asked:
+        findings.append(Finding("targets", "the dataset holds none", f"add at least one of {', '.join(table)}"))
+    if findings:
+        raise InputError(findings)
+    order = [*(name for name in table if name in asked), *(name for name in asked if name not in table)]
+    return tuple(asked[name] for name in order)
+
+
+def row_findings(row: Target, found: Mapping[str, str], outputs: Collection[str]) -> Iterator[Finding]:
+    """Say why a target cannot be trained on."""
+    name, step = f"target {row.name}", found.get(row.name)
+    ways = {*COMPARISONS, "interannual"} if step != "static" else {"static", "ratio"}
+    if step is None:
+        near = difflib.get_close_matches(row.name, found, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"this dataset holds {', '.join(found) or 'no target'}"
+        yield Finding(name, "is not in the dataset", hint)
+        return
+    if row.compare not in {*COMPARISONS, "static", "ratio", "interannual"}:
+        yield Finding(name, f"cannot be compared as {row.compare!r}", f"use one of {', '.join(sorted(ways))}")
+    elif row.compare not in ways or (row.compare == "daily" and step != "daily"):
+        ways -= {"daily"} if step != "daily" else set()
+        remedy = f"compare it as one of {', '.join(sorted(ways))}"
+        yield Finding(name, f"is {step} and cannot be compared {row.compare}", remedy)
+    for field in row.fields:
+        if field not in outputs:
+            near = difflib.get_close_matches(field, outputs, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(outputs)}"
+            if field in OUTPUTS:
+                hint = "its processes walk no carbon: leave it out, or fit with processes that do"
+            yield Finding(name, f"the model does not compute {field!r}", hint)
+    many = len(row.fields) != (2 if row.compare == "ratio" else 1)
+    if many and (row.mapping is None or row.compare == "ratio"):
+        problem = f"has {len(row.fields)} fields and is compared as {row.compare}"
+        yield Finding(name, problem, "give one field, a mapping that makes one of them, or two for a ratio")
+    if not (is_number(row.weight) and math.isfinite(row.weight) and row.weight >= 0):
+        yield Finding(name, f"has the weight {row.weight!r:.60}", "give a finite number that is not negative")
+    if row.quality and row.compare in ("interannual", "ratio"):
+        yield Finding(name, f"is compared as {row.compare}, which knows no quality", "leave quality out")
+
+
+def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: HybridModel) -> tuple[Prior, ...]:
+    """What is known beforehand of a model's global constants.
+
+    Parameters
+    ----------
+    priors : mapping of str to (float, float), optional
+        Mean and standard deviation by name; the published ones if not given.
+    model : HybridModel
+
+    Returns
+    -------
+    tuple of Prior
+
+    Raises
+    ------
+    InputError
+        If there is no such constant, or no spread.
+    """
+    constants = [name.removeprefix("global.") for name in model.layout if name.startswith("global.")]
+    if findings := mapping_findings({"priors": priors}, '"q10": (1.5, 0.3)'):
+        raise InputError(findings)
+    pairs = {name: pair if np.shape(pair) == (2,) else (pair, None) for name, pair in (priors or {}).items()}
+    given = PRIORS if priors is None else tuple(Prior(name, *pair) for name, pair in pairs.items())
+    findings = [
+        Finding(f"prior of {p.parameter}", "the model has no such global constant", f"give one of {constants}")
+        for p in given
+        if priors is not None and p.parameter not in constants
+    ]
+    findings += [
+        Finding(
+            f"prior of {p.parameter}",
+            f"mean {p.mean!r:.60} and standard deviation {p.std!r:.60} are no prior",
+            "give a finite mean and a standard deviation above 0, or leave it out to know nothing",
+        )
+        for p in given
+        if not (is_number(p.mean) and is_number(p.std) and math.isfinite(p.mean) and 0 < p.std < math.inf)
+    ]
+    if findings:
+        raise InputError(findings)
+    return given
+
+
+def chosen_folds(known: Sequence[int], only: Any) -> tuple[int, ...]:
+    """Numbers of the folds to train: those asked for, each once, or all."""
+    if only is None:
+        return tuple(known)
+    asked = list(only) if isinstance(only, Iterable) else [only]
+    findings = [
+        Finding(f"fold {k!r:.60}", "there is no such fold", f"choose from {known}") for k in asked if k not in known
+    ]
+    if not asked:
+        findings.append(Finding("only", "names no fold", f"choose from {known}, or leave it out for all"))
+    if findings:
+        raise InputError(findings)
+    return tuple(dict.fromkeys(int(k) for k in asked))
+
+
+def fit_dataset(
+    dataset: xr.Dataset,
+    folds: int | xr.DataArray = 10,
+    *,
+    scheme: Scheme | None = None,
+    size: float | None = None,
+    groups: str | xr.DataArray | None = None,
+    test: float | None = None,
+    only: Sequence[int] | None = None,
+    targets: Sequence[str | Target] | Mapping[str, str] | None = None,
+    weights: Mapping[str, float] | None = None,
+    priors: Mapping[str, tuple[float, float]] | None = None,
+    processes: Processes | None = None,
+    networks: Sequence[Net] | None = None,
+    width: int | None = None,
+    pins: Pins | None = None,
+    normalise: Literal["training", "stored"] = "training",
+    training: Training | None = None,
+    device: str | torch.device | None = None,
+    memory: int | str | None = None,
+    run: str | os.PathLike[str] | None = None,
+    save_every: float = 10.0,
+    progress: bool = True,
+    loop: Loop = "auto",
+) -> Fit:
+    """Train a model on a checked dataset, all folds in one pass.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As `check` gives it.
+    folds, scheme, size, groups, test
+        As for `fold_labels`.
+    only : sequence of int, optional
+        Train these folds only.
+    targets : sequence of str or Target, or mapping of str to str, optional
+        Which targets, and how to compare them (``{"GPP": "daily"}``); all in the dataset, as published, if not given.
+    weights : mapping of str to float, optional
+        Weights of the targets in the total loss, 1 if not given.
+    priors : mapping of str to (float, float), optional
+        Mean and standard deviation of what is known of global constants, ``{}`` for nothing; published if not given.
+    processes : Processes, optional
+    networks : sequence of Net, optional
+    width : int, optional
+        Hidden units of the daily nets.
+    pins : Pins, optional
+        From `read_pins`.
+    normalise : {"training", "stored"}
+    training : Training, optional
+    device : str or torch.device, optional
+    memory : int or str, optional
+        What the data may take, such as ``"4 GiB"``; half of what is free if not given. What is more is streamed.
+    run : str or path, optional
+        Folder that the state of the training is kept in, and the fit in the end. The same call goes on where it was.
+    save_every : float
+        Minutes between two states within an epoch; one is kept after each epoch.
+    progress : bool
+    loop : {"auto", "plain", "fast"}
+        How days are walked; ``"auto"`` is compiled where that is possible and pays.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        If the data, the folds or the arguments cannot be used; all findings at once.
+    FitError, StoreError
+        If another training was begun in this run, or another process is at it, or the disk does not take it.
+    """
+    training = training or Training()
+    where = to_device(device)
+    labels = fold_labels(dataset, folds, scheme=scheme, size=size, groups=groups, test=test, seed=1).compute()
+    pins = pins or Pins({}, xr.Dataset())
+    features, table = dataset.sizes["feature"], tuple(networks or ())
+    model = HybridModel(features, processes or Processes(), table, width, tuple(pins.how.items()))
+    beyond = [t.name for t in TARGET_TABLE if t.name in dataset and not model.outputs.keys() >= set(t.fields)]
+    idle = {*FORCING} - set(model.forcing) | ({*beyond} if targets is None else set())
+    if run is not None and memory is None:
+        memory = remembered(run)  # portions that are cut otherwise would be another training
+    own = [t.name for t in targets or () if isinstance(t, Target)]
+    seen = tuple(dict.fromkeys((*TARGETS, *own)))
+    portions = Portions.of(
+        dataset.drop_vars(idle, errors="ignore"), labels, seen, pins.maps[list(model.maps)], where, memory
+    )
+    cells = portions.first.cells
+    rows = chosen_targets({n: o.step for n, o in cells.targets.items()}, targets, weights, model.outputs)
+    numbers = np.unique(labels.where(dataset["mask"]) if labels.dims != ("time",) else labels)
+    known = [int(k) for k in numbers[numbers >= 0]]
+    chosen = chosen_folds(known, only)
+    known_before = chosen_priors(priors, model)
+    scales = normalisation(portions, chosen, rows, normalise)
+    recipe = {
+        "period": f"{cells.time.values[0]!s:.10} to {cells.time.values[-1]!s:.10}",
+        "cells": f"{int(dataset['mask'].sum())} of {dataset['mask'].size}",
+        "normalise": normalise,
+        "training": dataclasses.asdict(training),
+        "targets": [t.described for t in rows],
+        "priors": [dataclasses.asdict(p) for p in known_before],
+    }
+    asked = {
+        **{k: v for k, v in recipe.items() if k != "training"},
+        **{
+            k: v for k, v in dataclasses.asdict(training).items() if k != "epochs"
+        },  # more of them go on with what there is
+        **model_described(model),
+        "features": list(cells.features),
+        "folds": list(chosen),
+        "portions": portions.described,
+        "memory": portions.memory,
+        "data": digest(labels, scales, pins.maps),
+    }
+    with opened(run, asked, chosen, save_every) if run is not None else contextlib.nullcontext() as kept:
+        done = train(
+            portions, chosen, model, rows, scales, training, priors=known_before, progress=progress, loop=loop, run=kept
+        )
+        provenance = {
+            "xh2cm": importlib.metadata.version("xh2cm"),
+            "torch": torch.__version__,
+            "trained": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "device": str(where),
+            "products": torch.get_float32_matmul_precision(),
+            **recipe,
+        }
+        if beyond and targets is None:
+            provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"
+        scaling = Scaling(*(x.cpu() for x in scales.scaling))  # a fit goes anywhere, and is moved where it is run
+        parts = scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
+        fit = Fit(done.weights.cpu(), model, *parts)
+        if kept is not None:
+            fit.save(kept.folder / FINISHED, overwrite=True)
+    return fit
+
+
+def digest(labels: xr.DataArray, scales: Normalisation, maps: xr.Dataset) -> str:
+    """What a training was made on, in 16 digits: who sees which cells, and moments of all they see."""
+    parts = [labels.values, *(x.cpu().numpy() for x in (*scales.scaling, *scales.targets.values()))]
+    parts += [maps[name].values for name in maps.data_vars]
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()[:16]
+
+
+def needed_forcing(
+    processes: Processes, networks: Sequence[Net] | None, pinned: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Say which forcing a model asks for, before it is known what its pins are.
+
+    Parameters
+    ----------
+    processes : Processes
+    networks : sequence of Net, optional
+    pinned : collection of str
+        Names of pinned parameters; a net that gives nothing else sees nothing.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> needed_forcing(Processes.water(), None)
+    ('net_radiation', 'precipitation', 'air_temperature', 'vpd')
+    """
+    pins = tuple((p.name, "global") for p in processes.parameters if p.name in pinned)
+    return HybridModel(0, processes, tuple(networks or ()), pins=pins).forcing

@@ -1,0 +1,419 @@
+"""Training of all folds at once: steps, epochs and early stop.
+
+The folds march together, each with its own cells, its own order, its own optimiser state and its own end, and give the
+numbers each would give alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+import xarray as xr
+from tqdm.auto import tqdm
+from tqdm.notebook import tqdm_notebook
+
+from xh2cm.data.read_land import place
+from xh2cm.errors import Finding, H2CMWarning, InputError
+from xh2cm.loop.compiled import Loop, paying
+from xh2cm.model.hybrid import HybridModel, Scaling
+from xh2cm.model.loss import SPLITS, Split, losses
+from xh2cm.model.nonfinite import first_failure
+from xh2cm.targets import PRIORS, Prior, Target
+from xh2cm.train.checkpoint import Run
+from xh2cm.train.console import printed
+from xh2cm.train.normalisation import Normalisation
+from xh2cm.train.sampling import Batch, Drawn, Samples, batches, gauge_label
+from xh2cm.train.settings import Training
+from xh2cm.train.state import Course
+from xh2cm.train.streaming import Portion, Portions
+from xh2cm.variables import OUTPUTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Trained", "train"]
+
+log = logging.getLogger(__name__)
+
+IN_NOTEBOOK = issubclass(tqdm, tqdm_notebook)
+"""Where a bar is a widget, which no terminal shows."""
+
+SURE_EPOCHS = 10
+"""Epochs that a training will hardly end before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What training leaves: the kept weights, every loss of every epoch, and the steps that were skipped."""
+
+    weights: Tensor  # (fold, weight)
+    losses: xr.Dataset
+
+
+def train(
+    portions: Portions,
+    folds: Sequence[int],
+    model: HybridModel,
+    targets: Sequence[Target],
+    scales: Normalisation,
+    training: Training,
+    *,
+    priors: Sequence[Prior] = PRIORS,
+    progress: bool = True,
+    loop: Loop = "auto",
+    run: Run | None = None,
+) -> Trained:
+    """Train several folds in one pass.
+
+    Parameters
+    ----------
+    portions : Portions
+        The cells and their fold labels; ``Portions.whole(cells, label)`` where they are in memory.
+    folds : sequence of int
+        The folds to train.
+    model : HybridModel
+    targets : sequence of Target
+    scales : Normalisation
+        A row for each of `folds`.
+    training : Training
+    priors : sequence of Prior
+    progress : bool
+        Show epoch, loss, folds still training and the time left, and when something is compiled: a bar in terminals and
+        notebooks, elsewhere (the log of a job) a line an epoch on standard error.
+    loop : {"auto", "plain", "fast"}
+        How days are walked; ``"auto"`` is compiled where that is possible and pays.
+    run : Run, optional
+        Where states are kept, and where to go on from.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    InputError
+        If a fold has nothing to train on, or the fast loop is asked for and there is none.
+    """
+    number = counted(portions, folds, targets, training)
+    device = portions.first.cells.forcing.device
+    length = Samples(*portions.first, tuple(targets), training).length
+    # Spin-up and window, for all folds there are: so that some of them alone take the loop that they take together
+    windows = sum(number[folds[0], split] for split in SPLITS) * number["folds"]
+    work = 2 * windows * length * min(training.epochs, SURE_EPOCHS)
+    trainer = Trainer(portions, tuple(folds), model, tuple(targets), scales, training, priors, paying(loop, work))
+    course = (run and run.latest(device)) or Course.begun(model, folds, training.seed, device)
+    keep = run.keep if run else nothing
+    moving = progress and (IN_NOTEBOOK or sys.stderr.isatty())
+    bar = tqdm(total=training.epochs, initial=course.epoch, disable=not moving, unit="epoch", desc="training")
+    with printed("xh2cm.loop" if moving else "xh2cm") if progress else contextlib.nullcontext(), bar:
+        while course.epoch < training.epochs and course.alive.any():
+            begun, walked = time.monotonic(), trainer.epoch(course, keep)
+            keep(course)
+            tell(course, walked * length / (time.monotonic() - begun))
+            mean = {name: nanmean(x) for name, x in zip(SPLITS, course.history[-1]["total"], strict=True)}
+            bar.set_postfix(
+                loss=f"{mean['training']:.3f}", held_out=f"{mean['validation']:.3f}", folds=int(course.alive.sum())
+            )
+            bar.update()
+    for k, reason in course.reasons.items():
+        count = f"fold {k}: {int(course.skipped[trainer.row[k]])} steps were skipped"
+        warnings.warn(f"{count}, the first because {reason.variable} {reason.problem}", H2CMWarning, stacklevel=2)
+    return Trained(course.best, course.losses(folds))
+
+
+def nothing(course: Course) -> None:
+    """Keep no state."""
+
+
+def tell(course: Course, speed: float) -> None:
+    """Log an epoch in one line."""
+    found = course.history[-1]
+    each = ", ".join(f"{name} {nanmean(x[0]):.4g}/{nanmean(x[1]):.4g}" for name, x in found.items())
+    log.info(
+        "epoch %d: %s (training/validation); %d folds, %.3g cell-days/s, %.0f MiB in memory",
+        course.epoch,
+        each,
+        int(course.alive.sum()),
+        speed,
+        psutil.Process().memory_info().rss / 2**20,
+    )
+
+
+def nanmean(values: Tensor) -> float:
+    """Mean of what are numbers."""
+    return float(values.nanmean())
+
+
+def counted(
+    portions: Portions, folds: Sequence[int], targets: Sequence[Target], training: Training
+) -> Counter[tuple[int, Split] | str]:
+    """Count the samples of each fold, and ``"folds"`` in all; refuse where one has no sample.
+
+    Warns
+    -----
+    H2CMWarning
+        If some of the gauges have cells of several folds, so that no fold can learn from or be tested by them.
+
+    Raises
+    ------
+    InputError
+        If a fold has no sample, or a target no gauge.
+    """
+    number: Counter[tuple[int, Split] | str] = Counter()
+    known: set[int] = set()
+    split: dict[str, tuple[Tensor, Tensor]] = {}  # of each target: gauges there, and those of them that are split
+    for portion in portions.walk(portions.grouped()):
+        samples = Samples(*portion, tuple(targets), training)
+        known |= {k for k in portion.label.unique().tolist() if k >= 0}
+        for k in folds:
+            for which in SPLITS:
+                number[k, which] += len(samples.of(k, which).cell)
+        for target in targets:
+            shares = portion.cells.targets[target.name].shares
+            if shares is not None:
+                there = shares.sum(1) > 0
+                lost = there & (gauge_label(portion.label, shares) < 0).all(1)
+                before = split.get(target.name, (torch.zeros_like(there), torch.zeros_like(lost)))
+                split[target.name] = before[0] | there, before[1] | lost
+    findings = [
+        Finding(f"fold {k}", "has no sample to train on", "give fewer folds, or labels that leave it some")
+        for k in folds
+        if not number[k, "training"]
+    ]
+    if training.patience is not None:
+        findings += [
+            Finding(
+                f"fold {k}",
+                "has no sample to validate on, so it cannot stop early",
+                "give patience=None, or labels that hold some out",
+            )
+            for k in folds
+            if not number[k, "validation"]
+        ]
+    remedy = 'deal folds by catchment, such as fit(groups="catchment")'
+    for name, (there, lost) in split.items():
+        problem = f"{int(lost.sum())} of {int(there.sum())} gauges have cells of several folds and count in none"
+        if torch.equal(lost, there):
+            findings.append(Finding(f"target {name}", problem, remedy))
+        elif lost.any():
+            warnings.warn(f"target {name}: {problem}: {remedy}", H2CMWarning, stacklevel=3)
+    if findings:
+        raise InputError(findings)
+    return number + Counter(folds=len(known))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """What a step needs to know, and does not change."""
+
+    portions: Portions
+    folds: tuple[int, ...]
+    model: HybridModel
+    targets: tuple[Target, ...]
+    scales: Normalisation
+    training: Training
+    priors: Sequence[Prior]
+    loop: Loop
+
+    @cached_property
+    def row(self) -> dict[int, int]:
+        """Where each fold stands among those that are trained."""
+        return {k: i for i, k in enumerate(self.folds)}
+
+    @cached_property
+    def fields(self) -> list[str]:
+        """Outputs that the losses ask for."""
+        known = {p.parameter for p in self.priors if p.parameter in self.model.learned}
+        return sorted({f for t in self.targets for f in t.fields} | known)
+
+    def alive(self, course: Course) -> list[int]:
+        """Folds that have not ended."""
+        return [k for k in self.folds if course.alive[self.row[k]]]
+
+    def samples(self, groups: Sequence[Sequence[int]]) -> Iterator[Samples]:
+        """The samples of portion after portion."""
+        return (self.of_portion(portion) for portion in self.portions.walk(groups))
+
+    @cached_property
+    def of_kept(self) -> Samples:
+        """Those of all cells, where they fit into memory."""
+        return Samples(*self.portions.kept, self.targets, self.training)
+
+    def of_portion(self, portion: Portion) -> Samples:
+        """Those of some cells."""
+        return Samples(*portion, self.targets, self.training) if self.portions.streams else self.of_kept
+
+    def epoch(self, course: Course, keep: Callable[[Course], None]) -> int:
+        """Go through all samples once, then see what became of those held out.
+
+        Parameters
+        ----------
+        course : Course
+            Moved on.
+        keep : callable
+            Called with it after each step.
+
+        Returns
+        -------
+        int
+            Windows of all folds that were trained on.
+        """
+        if not course.groups:
+            dice = course.generators()
+            course.groups = self.portions.grouped(dice[-1])
+            course.dice = torch.stack([one.get_state() for one in dice])
+        alive, walked, first = self.alive(course), 0, course.epoch == 0
+        for samples in self.samples(course.groups[course.portion :]):
+            dice = course.generators()
+            drawn = {k: samples.of(k, "training").shuffled(dice[self.row[k]]) for k in alive}
+            for number, batch in enumerate(self.batches(samples, drawn)):
+                if number >= course.step:
+                    self.step(course, samples, batch)
+                    walked += int(batch.counts.sum())
+                    course.step = number + 1
+                    keep(course)
+            course.dice = torch.stack([one.get_state() for one in dice])
+            course.portion, course.step = course.portion + 1, 0
+        if first:
+            self.refuse_broken(course)
+        checked: dict[str, Tensor] = {}
+        with torch.no_grad():
+            for samples in self.samples(course.groups):
+                held = {k: one for k in alive if len((one := samples.of(k, "validation")).cell)}
+                for batch in self.batches(samples, held):
+                    weights = course.optimiser.weights[self.rows(batch)]
+                    self.add(checked, batch, self.evaluate(weights, samples, batch, "validation"))
+        self.close(course, checked)
+        return walked
+
+    def batches(self, samples: Samples, drawn: dict[int, Drawn]) -> Iterator[Batch]:
+        """Common batches of the folds."""
+        return batches(drawn, self.training.batch_size, samples.cells.forcing.device)
+
+    def rows(self, batch: Batch) -> Tensor:
+        """Where the folds of a batch stand among those that are trained."""
+        return torch.tensor([self.row[k] for k in batch.folds.tolist()], device=batch.folds.device)
+
+    def evaluate(self, weights: Tensor, samples: Samples, batch: Batch, split: Split) -> dict[str, Tensor]:
+        """Losses of a batch, each (fold,)."""
+        rows = self.rows(batch)
+        scaling = Scaling(*(x[rows] for x in self.scales.scaling))
+        spin, forcing, static = samples.inputs(batch)
+        with torch.no_grad():
+            carry = self.model.spun_up(weights, spin, static, scaling, self.training.spinup, self.loop)
+        _, outputs = self.model.run(weights, forcing, static, scaling, self.fields, carry, self.loop)
+        truths, compared = samples.truth(batch, split, {name: std[rows] for name, std in self.scales.targets.items()})
+        return losses(self.targets, outputs, truths, compared, self.priors)
+
+    def step(self, course: Course, samples: Samples, batch: Batch) -> None:
+        """Move the weights of the folds of a batch."""
+        optimiser, rows = course.optimiser, self.rows(batch)
+        weights = optimiser.weights[rows].requires_grad_()
+        loss = self.evaluate(weights, samples, batch, "training")
+        (gradient,) = torch.autograd.grad(loss["total"].sum(), weights)
+        whole = loss["total"].isfinite() & gradient.isfinite().all(1)
+        course.skipped[rows.cpu()] += (~whole).cpu()
+        takes = torch.zeros(len(self.folds), dtype=torch.bool, device=weights.device)
+        takes[rows] = whole
+        full = torch.zeros_like(optimiser.weights)
+        full[rows] = gradient.clamp(-self.training.clip, self.training.clip)
+        optimiser.step(full, self.training.rate(course.epoch), takes)
+        self.add(course.running, batch, {name: value.detach() for name, value in loss.items()})
+        if not whole.all():
+            self.look(course, samples, batch, loss, gradient, whole)
+
+    def add(self, so_far: dict[str, Tensor], batch: Batch, loss: dict[str, Tensor]) -> None:
+        """Add the losses of a batch, weighed by its samples; those of skipped steps do not count."""
+        rows, share = self.rows(batch).cpu(), batch.counts.sum(1).cpu().double()
+        for name, value in loss.items():
+            total = so_far.setdefault(name, torch.zeros(2, len(self.folds), dtype=torch.float64))
+            finite = value.isfinite().cpu()
+            total[0, rows] += torch.where(finite, value.cpu().double(), 0.0) * share
+            total[1, rows] += finite * share
+
+    def close(self, course: Course, checked: dict[str, Tensor]) -> None:
+        """End an epoch: its mean losses, and which folds have waited long enough."""
+        nothing = torch.zeros(2, len(self.folds), dtype=torch.float64)
+        course.history.append(
+            {
+                name: torch.stack([total / torch.where(share > 0, share, math.nan) for total, share in both])
+                for name, both in ((n, (x, checked.get(n, nothing))) for n, x in course.running.items())
+            }
+        )
+        course.groups, course.portion, course.running = [], 0, {}
+        now = course.history[-1]["total"][SPLITS.index("validation")]
+        for k in self.alive(course):
+            i = self.row[k]
+            if self.training.patience is None or now[i] < course.best_loss[i]:
+                course.best[i], course.best_loss[i], course.waited[i] = course.optimiser.weights[i], now[i], 0
+            else:
+                course.waited[i] += 1
+                course.alive[i] = bool(course.waited[i] < self.training.patience)
+
+    def look(
+        self,
+        course: Course,
+        samples: Samples,
+        batch: Batch,
+        loss: dict[str, Tensor],
+        gradient: Tensor,
+        whole: Tensor,
+    ) -> None:
+        """Find out, once a fold, why a step was skipped."""
+        for at, k in enumerate(batch.folds.tolist()):
+            if not whole[at] and k not in course.reasons:
+                one, rows = Batch(*(x[at : at + 1] for x in batch)), slice(self.row[k], self.row[k] + 1)
+                scaling = Scaling(*(x[rows] for x in self.scales.scaling))
+                found = process_failure(samples, one, self.model, course.optimiser.weights[rows], scaling)
+                problem = unfinished(self.model, loss, gradient, at)
+                course.reasons[k] = found or Finding(f"fold {k}", problem, "look at the data")
+
+    def refuse_broken(self, course: Course) -> None:
+        """Refuse to go on where a process let a fold take no step at all."""
+        lost = [k for k in course.reasons if not course.optimiser.steps[self.row[k]]]
+        if broken := [course.reasons[k] for k in lost if course.reasons[k].variable != f"fold {k}"]:
+            raise InputError(dict.fromkeys(broken))
+
+
+def process_failure(
+    samples: Samples, batch: Batch, model: HybridModel, weights: Tensor, scaling: Scaling
+) -> Finding | None:
+    """Which process gave something that is no number in the samples of one fold, on which day and in which cell."""
+    inputs = samples.inputs(batch)
+    names = [name for name in model.outputs if model.outputs[name] in OUTPUTS.values()]
+    with torch.no_grad():
+        carry = model.spun_up(weights, inputs[0], inputs[2], scaling, samples.training.spinup)
+        _, outputs = model.run(weights, inputs[1], inputs[2], scaling, names, carry)
+    lost = torch.stack([~x[0].isfinite().all(-1) for x in outputs.values()]).any(0) & batch.counts[0]
+    if not lost.any():
+        return None
+    one = int(lost.nonzero()[0])
+    spin, forcing, static = (x[:, one : one + 1] for x in inputs)
+    failure = first_failure(model, weights, spin, forcing, static, scaling, samples.training.spinup)
+    cells, start = samples.cells, int(batch.start[0, one])
+    if failure is None:
+        return None
+    first = start if not failure.spinning else max(start - spin.shape[2], 0)
+    where = place(cells.mask, int(cells.index[int(batch.cell[0, one])]))
+    return failure.finding(f"{cells.time.values[first + failure.day]!s:.10}", where)
+
+
+def unfinished(model: HybridModel, loss: dict[str, Tensor], gradient: Tensor, at: int) -> str:
+    """Say what of a step was not finite, though all fluxes were."""
+    names = [name for name, value in loss.items() if name != "total" and not value[at].isfinite()]
+    if names:
+        return f"finds the loss of {', '.join(names)} not finite"
+    by = [name for name, value in model.unpack(gradient[at : at + 1]).items() if not value.isfinite().all()]
+    return f"finds the gradient by {', '.join(by)} not finite: a process has a slope that is not, such as sqrt at 0"

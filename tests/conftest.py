@@ -1,4 +1,4 @@
-"""What the tests share: the reference numbers and real data beside the repository, where they are."""
+"""Fixtures shared by the tests: twins, published numbers, real data where they are."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ def shared() -> Callable[[str], Path]:
         return found
 
     return path
+
+
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    """Folder of numbers computed with the published code; its README says how."""
+    return Path(__file__).parent / "data/parity"
 
 
 @pytest.fixture(scope="session")

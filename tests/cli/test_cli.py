@@ -95,10 +95,10 @@ def test_check_prints_the_report(store, netcdf, report):
     assert "8 of 8 cells usable" in done.stdout
 
 
-def test_check_of_a_zip_and_of_the_published_layout(store, report, shared, tmp_path):
+def test_check_of_a_zip_and_of_the_published_layout(store, report, parity, tmp_path):
     zipped = shutil.make_archive(str(tmp_path / "twin"), "zip", store)
     assert run("check", zipped).stdout == f"{report}\n"
-    done = run("check", shared("parity/published/store.zarr.zip"))
+    done = run("check", parity / "published/store.zarr.zip")
     assert done.exit_code == 0
     assert "cells usable" in done.stdout
 

@@ -7,7 +7,7 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
-from compliance_checker.suite import CheckSuite
+from cf_checker import judged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,21 +20,6 @@ KINDS = ["grid", "folds", "one cell", "towers", "basin", "curvilinear"]
 SPECS = ["cf:1.8", "cf:1.11"]
 SOME = ["ET", "TWS", "GPP", "NEE", "fAPAR", "water_residual", "wue", "q10", "soil_capacity"]
 """Fluxes, storages and parameters by day, by cell and for all."""
-
-
-def judged(path, spec):
-    """All that the checker finds, and where it gave up."""
-    suite = CheckSuite()
-    suite.load_all_available_checkers()
-    dataset = suite.load_dataset(str(path))
-    found, failed = suite.run_all(dataset, [spec])[spec]
-    dataset.close()
-    return [message for result in found for message in messages(result)] + list(failed)
-
-
-def messages(result):
-    lost = result.value is not True and (not isinstance(result.value, tuple) or result.value[0] < result.value[1])
-    return [*(result.msgs if lost else []), *(m for child in result.children or () for m in messages(child))]
 
 
 def moved(ds, kind):

@@ -56,15 +56,15 @@ def refused(dataset: xr.Dataset, *args: Any, **kwargs: Any) -> str:
 # ---- the published scheme
 
 
-def published(shared: Callable[[str], Path]) -> tuple[xr.Dataset, dict[str, np.ndarray]]:
-    with np.load(shared("parity/folds.npz")) as file:
+def published(parity: Path) -> tuple[xr.Dataset, dict[str, np.ndarray]]:
+    with np.load(parity / "folds.npz") as file:
         numbers = dict(file)
     land = xr.DataArray(numbers["mask"], {"lat": numbers["lat"], "lon": numbers["lon"]}, ("lat", "lon"))
     return xr.Dataset({"mask": land}), numbers
 
 
-def test_published_folds_exactly(shared: Callable[[str], Path]) -> None:
-    dataset, numbers = published(shared)
+def test_published_folds_exactly(parity: Path) -> None:
+    dataset, numbers = published(parity)
     labels = fold_labels(dataset, 10)
     assert labels.dtype == np.float32
     assert labels.dims == ("lat", "lon")
@@ -76,23 +76,23 @@ def test_published_folds_exactly(shared: Callable[[str], Path]) -> None:
     np.testing.assert_array_equal(np.isnan(values), ~numbers["mask"])
 
 
-def test_published_folds_of_a_grid_stored_longitude_first(shared: Callable[[str], Path]) -> None:
-    dataset, _ = published(shared)
+def test_published_folds_of_a_grid_stored_longitude_first(parity: Path) -> None:
+    dataset, _ = published(parity)
     turned = fold_labels(dataset.transpose("lon", "lat"), 10)
     assert turned.dims == ("lon", "lat")
     xr.testing.assert_equal(turned.transpose("lat", "lon"), fold_labels(dataset, 10))
 
 
-def test_without_test_every_other_cell_keeps_its_fold(shared: Callable[[str], Path]) -> None:
-    dataset, numbers = published(shared)
+def test_without_test_every_other_cell_keeps_its_fold(parity: Path) -> None:
+    dataset, numbers = published(parity)
     labels = fold_labels(dataset, 10, test=0)
     assert not (labels == TEST).any()
     inside = numbers["validation_fold"] >= 0
     np.testing.assert_array_equal(labels.values[inside], numbers["validation_fold"][inside])
 
 
-def test_another_seed_is_another_draw(shared: Callable[[str], Path]) -> None:
-    dataset, _ = published(shared)
+def test_another_seed_is_another_draw(parity: Path) -> None:
+    dataset, _ = published(parity)
     assert not fold_labels(dataset, 10, seed=2).equals(fold_labels(dataset, 10))
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from loops import PINNED, given_maps
 
 import xh2cm
 from xh2cm.data.pins import read_pins
 from xh2cm.errors import FitError, InputError
-from xh2cm.model import HybridModel, Scaling
+from xh2cm.model import HybridModel
 from xh2cm.physics import Processes
 from xh2cm.prediction.predict import maps_for, predict_dataset
-from xh2cm.variables import FORCING
 
 FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
 ALL = [p.name for p in Processes().parameters]
@@ -48,20 +48,6 @@ def fit(short):
 
 def pinned_to(to, *names):
     return tuple((name, to) for name in names)
-
-
-def given(model, cells=5, days=40):
-    """Weights of two folds and made-up land for a model."""
-    dice = torch.Generator().manual_seed(1)
-    forcing = torch.rand(2, cells, days, 5, generator=dice) * torch.tensor([200.0, 10, 30, 20, 50])
-    forcing += torch.tensor([-20.0, 0, 262, 0, 350])
-    walked = [list(FORCING).index(name) for name in model.forcing]
-    static = torch.randn(2, cells, model.features, generator=dice)
-    maps = torch.rand(2, cells, len(model.maps), generator=dice)
-    mean, std = torch.tensor([[100.0, 5, 280, 10, 370]]), torch.tensor([[50.0, 3, 9, 5, 15]])
-    scaling = (mean[:, walked].expand(2, -1), std[:, walked].expand(2, -1), 0 * static[:, 0], 0 * static[:, 0] + 1)
-    weights = torch.stack([model.initial(torch.Generator().manual_seed(k)) for k in range(2)])
-    return weights, forcing[..., walked], torch.cat([static, maps], -1), Scaling(*scaling)
 
 
 # -- what a pin does ---------------------------------------------------------------------------------------------------
@@ -128,7 +114,7 @@ def test_nothing_learned_gives_what_is_pinned_and_the_rest_still_learns():
     assert model.layout["static.head.weight"].shape[0] == 1  # interception_capacity
     assert model.gives["water_use"] == ("transpiration_fraction",)
     assert model.gives["productivity"] == ("fapar",)
-    weights, forcing, static, scaling = given(model)
+    weights, forcing, static, scaling = given_maps(model)
     static[..., -1] = 100 * static[..., -1] + 50
     weights.requires_grad_()
     for loop in ("plain", "fast"):
@@ -154,10 +140,10 @@ def test_nets_that_give_nothing_have_no_weights_and_see_nothing():
     assert alone.static is None
 
 
-@pytest.mark.parametrize("pins", [pinned_to("global", *ALL), (("soil_capacity", "map"), ("fapar", "global"))])
+@pytest.mark.parametrize("pins", PINNED)
 def test_both_loops_agree_on_pinned_models(pins):
     model = HybridModel(3, width=5, pins=pins)
-    weights, *rest = given(model)
+    weights, *rest = given_maps(model)
     rest[1][..., 3:] = 60 + 90 * rest[1][..., 3:]
     found = {}
     for loop in ("plain", "fast"):

@@ -22,7 +22,7 @@ from xh2cm.errors import FitError, InputError
 from xh2cm.variables import FORCING, TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 FORCING_GROUPS = ("rn", "prec", "tair", "vpd", "co2")
 MONTHLY_GROUPS = ("tws", "et_xbase", "q_v2", "swe_bc", "fapar", "gpp", "nee", "nee_iav")
@@ -67,8 +67,8 @@ def refused(store: Any) -> str:
 # ---- the store
 
 
-def test_the_published_store(shared: Callable[[str], Path], tmp_path: Path) -> None:
-    path = shared("parity/published/store.zarr.zip")
+def test_the_published_store(parity: Path, tmp_path: Path) -> None:
+    path = parity / "published/store.zarr.zip"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dataset = open_published(path)
@@ -104,10 +104,10 @@ def test_the_published_store(shared: Callable[[str], Path], tmp_path: Path) -> N
     xr.testing.assert_identical(open_published(tmp_path / "store.zarr").load(), dataset.load())
 
 
-def test_the_published_store_gives_the_published_model_its_numbers(shared: Callable[[str], Path]) -> None:
+def test_the_published_store_gives_the_published_model_its_numbers(parity: Path) -> None:
     """Its cells are those the published code predicted, in that order."""
-    dataset = open_published(shared("parity/published/store.zarr.zip"))
-    with np.load(shared("parity/published/expected.npz")) as expected:
+    dataset = open_published(parity / "published/store.zarr.zip")
+    with np.load(parity / "published/expected.npz") as expected:
         latlon = expected["latlon"]
     rows, columns = np.nonzero(dataset["mask"].values)
     np.testing.assert_array_equal(np.column_stack([dataset.lat.values[rows], dataset.lon.values[columns]]), latlon)
@@ -252,8 +252,8 @@ def unreadable(path: Path) -> str:
     return str(caught.value)
 
 
-def test_the_published_checkpoint(shared: Callable[[str], Path]) -> None:
-    path = shared("parity/published/model.ckpt")
+def test_the_published_checkpoint(parity: Path) -> None:
+    path = parity / "published/model.ckpt"
     weights = read_checkpoint(path)
     stored = torch.load(path, weights_only=True)["state_dict"]
     assert list(weights) == list(published_weights(30))
@@ -269,9 +269,9 @@ def test_the_published_checkpoint(shared: Callable[[str], Path]) -> None:
     assert torch.equal(ours["global.co2_sensitivity"], stored["beta_co2"])
 
 
-def test_the_constants_are_those_the_published_code_reports(shared: Callable[[str], Path]) -> None:
-    ours = from_published(read_checkpoint(shared("parity/published/model.ckpt")))
-    with np.load(shared("parity/published/expected.npz")) as expected:
+def test_the_constants_are_those_the_published_code_reports(parity: Path) -> None:
+    ours = from_published(read_checkpoint(parity / "published/model.ckpt"))
+    with np.load(parity / "published/expected.npz") as expected:
         assert torch.sigmoid(ours["global.snowfall_correction"]).item() == pytest.approx(
             expected["beta_snow"], rel=1e-6
         )
@@ -283,17 +283,17 @@ def test_the_constants_are_those_the_published_code_reports(shared: Callable[[st
         assert sensitivity == pytest.approx(expected["beta_co2"], rel=1e-6)
 
 
-def test_the_static_net_gives_the_published_soil_capacity(shared: Callable[[str], Path]) -> None:
+def test_the_static_net_gives_the_published_soil_capacity(parity: Path) -> None:
     """Store, normalisation and weights together: the names mean what they say."""
-    dataset = open_published(shared("parity/published/store.zarr.zip"))
-    weights = from_published(read_checkpoint(shared("parity/published/model.ckpt")))
+    dataset = open_published(parity / "published/store.zarr.zip")
+    weights = from_published(read_checkpoint(parity / "published/model.ckpt"))
     static = dataset["static"].transpose("lat", "lon", "feature").values[dataset["mask"].values]
     mean, std = (np.float32(dataset["static"].attrs[name]) for name in ("mean", "std"))
     value = torch.from_numpy((static - mean) / std)
     for part in ("hidden", "embedding", "head"):
         value = torch.nn.functional.linear(value, weights[f"static.{part}.weight"], weights[f"static.{part}.bias"])
         value = value if part == "head" else torch.nn.functional.leaky_relu(value)
-    with np.load(shared("parity/published/expected.npz")) as expected:
+    with np.load(parity / "published/expected.npz") as expected:
         capacity = 1 + torch.nn.functional.softplus(100 + value[:, 0])
         np.testing.assert_allclose(capacity, expected["sm_max"], rtol=1e-5)
         np.testing.assert_allclose(torch.nn.functional.softplus(value[:, 1]), expected["alpha_Ei"], rtol=1e-4)

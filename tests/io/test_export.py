@@ -6,7 +6,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from test_cf import judged
+from cf_checker import judged
 from typer.testing import CliRunner
 
 from xh2cm.cli import app

@@ -7,9 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_loop import MODELS, given, result, same
-from test_pins import ALL, pinned_to
-from test_pins import given as pinned_land
+from loops import MODELS, PINNED, close, given, given_maps, result
 from torch.utils._pytree import tree_leaves
 from turns import Turns
 
@@ -46,17 +44,6 @@ def blocks(monkeypatch):
     return walked
 
 
-def close(found, expected, outputs=1e-5, gradients=1e-4):
-    for name, x in expected[0].items():
-        if name.endswith("residual"):
-            assert found[0][name].abs().max() <= 1e-3
-        else:
-            assert same(found[0][name], x, outputs), name
-    assert all(same(x, y, outputs) for x, y in zip(found[1], expected[1], strict=True))
-    for name, x in expected[2].items():
-        assert same(found[2][name], x, gradients), name
-
-
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_blocks_give_the_plain_numbers_in_whatever_order_threads_work(blocks, model):
     found = [blocks(model, given(model), backwards=backwards) for backwards in (False, True)]
@@ -73,11 +60,11 @@ def test_any_number_of_cells_days_and_folds(blocks, folds, cells, days):
     close(blocks(model, inputs), result(model, "plain", inputs=inputs), 1e-4, 1e-3)
 
 
-@pytest.mark.parametrize("pins", [pinned_to("global", *ALL), (("soil_capacity", "map"), ("fapar", "global"))])
+@pytest.mark.parametrize("pins", PINNED)
 def test_pinned_models(blocks, pins):
     """One of them has no networks."""
     model = HybridModel(3, width=5, pins=pins)
-    inputs = pinned_land(model)
+    inputs = given_maps(model)
     inputs[2][..., 3:] = 60 + 90 * inputs[2][..., 3:]
     close(blocks(model, inputs), result(model, "plain", inputs=inputs), 1e-4, 1e-3)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from loops import MODELS, ODD_TABLE, CurvedRunoff, given, result, same
 from torch.utils._pytree import tree_leaves
 
 from xh2cm.errors import InputError
@@ -18,30 +18,11 @@ from xh2cm.model import (
     KINDS,
     PUBLISHED_NETWORKS,
     HybridModel,
-    Net,
     Scaling,
     SpinUp,
-    networks,
 )
 from xh2cm.model.layers import MLP
-from xh2cm.model.net import STATE_INPUTS
 from xh2cm.physics import Processes
-from xh2cm.variables import FORCING, Parameter
-
-
-@dataclasses.dataclass(frozen=True)
-class CurvedRunoff:
-    """A process that a user might bring: own parameters, a curve, a branch, a constant tensor."""
-
-    parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("curve", "curvature", "1", lower=0.5, upper=3.0),
-        Parameter("steepness", "steepness", "1", lower=0.1, varies="global", start=1.0),
-    )
-
-    def __call__(self, excess_water, soil_moisture, soil_capacity, curve, steepness):
-        wet = (soil_moisture / soil_capacity).clamp(1e-3, 1.0)
-        share = torch.where(wet > torch.tensor(0.5), torch.tanh(steepness * wet**curve), wet.square() * torch.sqrt(wet))
-        return excess_water * share.clamp(max=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,28 +37,6 @@ class Odd(MLP):
     """A kind of net that the fast loop does not know."""
 
 
-ODD_TABLE = (
-    PUBLISHED_NETWORKS[0],
-    Net("one", "lstm", ("precipitation", "swe", "npp", "static"), ("snow_melt_rate", "curve"), width=13),
-    Net("two", "mlp", ("relative_soil_moisture", "groundwater"), ("wue", "transpiration_fraction"), width=17),
-    Net("three", "lstm", ("net_radiation", "vpd"), ("cue",), width=3),
-    Net("four", "mlp", ("air_temperature", "static"), ("*",), width=9),
-    Net("five", "gru", ("fapar", "vpd", "static"), ("basal_respiration",), width=21),
-    Net("six", "gru", ("static",), ("soil_evaporation_fraction",), width=1),
-    Net("seven", "mlp", (), ("groundwater_recharge_fraction",), width=2),
-)
-"""Widths that fill no register, nets without forcing, without state, without static features, without anything."""
-
-ONE_FOR_ALL = PUBLISHED_NETWORKS[0], Net("all", "lstm", (*FORCING, *STATE_INPUTS, "static"), ("*",))
-
-MODELS = {
-    "published": HybridModel(features=3, width=16),
-    "no static features": HybridModel(features=0, width=16),
-    "another physics and table": HybridModel(3, Processes(runoff=CurvedRunoff()), ODD_TABLE),
-    "a GRU in each place": HybridModel(3, networks=networks(lstm={"kind": "gru"}), width=16),
-    "one LSTM for all": HybridModel(3, networks=ONE_FOR_ALL, width=16),
-    "one MLP for all": HybridModel(3, networks=networks(ONE_FOR_ALL, lstm={"kind": "mlp"}), width=16),
-}
 GATED = pytest.mark.parametrize("model", [MODELS["published"], MODELS["a GRU in each place"]], ids=["LSTM", "GRU"])
 
 
@@ -109,33 +68,6 @@ def program_of(scheme):
     return program
 
 
-def given(model, folds=2, cells=19, days=37, dtype=torch.float32):
-    dice = torch.Generator().manual_seed(1)
-    forcing = torch.rand(folds, cells, days, 5, generator=dice) * torch.tensor([200.0, 10, 30, 20, 50])
-    forcing += torch.tensor([-20.0, 0, 262, 0, 350])
-    mean, std = torch.tensor([[100.0, 5, 280, 10, 370]]), torch.tensor([[50.0, 3, 9, 5, 15]])
-    static = torch.randn(folds, cells, model.features, generator=dice)
-    ones = torch.ones(folds, model.features)
-    scaling = (mean.expand(folds, 5), std.expand(folds, 5), 0 * ones, ones)
-    weights = torch.stack([model.initial(torch.Generator().manual_seed(k)) for k in range(folds)])
-    return weights.to(dtype), forcing.to(dtype), static.to(dtype), Scaling(*(x.to(dtype) for x in scaling))
-
-
-def result(model, loop, dtype=torch.float32, inputs=None):
-    """Outputs and final carry, and a gradient that all of them enter."""
-    weights, *rest = given(model, dtype=dtype) if inputs is None else inputs
-    weights = weights.clone().requires_grad_()
-    names = list(model.outputs)
-    carry, outputs = model.run(weights, *rest, names, loop=loop)
-    parts = [*outputs.values(), *tree_leaves(carry)]
-    loss = sum((x * torch.linspace(0.5, 1.0, x.numel()).to(x).view_as(x)).square().mean() for x in parts)
-    return dict(outputs), tree_leaves(carry), model.unpack(torch.autograd.grad(loss, weights)[0])
-
-
-def same(found, expected, tolerance):
-    return not expected.numel() or (found - expected).abs().max() <= tolerance * expected.abs().max().clamp(min=1e-12)
-
-
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_the_fast_loop_gives_the_plain_ones_numbers(model):
     outputs, carry, gradients = result(model, "plain", torch.float64)
@@ -151,10 +83,10 @@ def test_the_fast_loop_gives_the_plain_ones_numbers(model):
         assert same(fast_gradients[name], expected, 1e-4), name
 
 
-def test_the_published_model_at_its_own_size(shared):
+def test_the_published_model_at_its_own_size(parity):
     from xh2cm.datasets.published import from_published
 
-    theirs = {k: torch.from_numpy(v) for k, v in np.load(shared("parity/model.npz")).items()}
+    theirs = {k: torch.from_numpy(v) for k, v in np.load(parity / "model.npz").items()}
     model = HybridModel(features=30)
     weights = model.pack(from_published({k[8:]: v for k, v in theirs.items() if k.startswith("weight0_")}))[None]
     scaling = Scaling(*(theirs[f"stat_{k}"] for k in ("means_forcing", "stds_forcing", "means_static", "stds_static")))

@@ -7,8 +7,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
-from test_cuda import close
-from test_loop import MODELS, given, result
+from loops import MODELS, close, given, result
 from torch.utils._pytree import tree_map
 
 from xh2cm.loop import cache, nvrtc

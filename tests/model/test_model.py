@@ -59,9 +59,9 @@ OUTPUTS = {
 
 
 @pytest.fixture(scope="module")
-def published(shared):
+def published(parity):
     """The published model's input, weights and numbers."""
-    return {k: torch.from_numpy(v) for k, v in np.load(shared("parity/model.npz")).items()}
+    return {k: torch.from_numpy(v) for k, v in np.load(parity / "model.npz").items()}
 
 
 def scaling_of(given):

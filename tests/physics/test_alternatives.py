@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from test_loop import given, result, same
+from loops import given, result, same
 
 import xh2cm.physics
 from xh2cm.model import HybridModel

@@ -51,8 +51,8 @@ PUBLISHED = {
 }
 
 
-def test_one_day_equals_the_published_step(shared):
-    given = {k: torch.from_numpy(v) for k, v in np.load(shared("parity/physics.npz")).items()}
+def test_one_day_equals_the_published_step(parity):
+    given = {k: torch.from_numpy(v) for k, v in np.load(parity / "physics.npz").items()}
     zero = torch.zeros_like(given["in_swe_t_prev"])
     after, fluxes = step(
         Processes(),

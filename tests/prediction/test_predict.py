@@ -36,9 +36,9 @@ def never(*_, **__):
     raise AssertionError("something was computed")
 
 
-def test_the_published_store_and_checkpoint_predict_what_the_published_code_predicts(shared):
-    ds = xh2cm.open_published(shared("parity/published/store.zarr.zip"))
-    expected = np.load(shared("parity/published/expected.npz"))
+def test_the_published_store_and_checkpoint_predict_what_the_published_code_predicts(parity):
+    ds = xh2cm.open_published(parity / "published/store.zarr.zip")
+    expected = np.load(parity / "published/expected.npz")
     names = {
         "ET": "ET_ts",
         "runoff": "runoff_total_ts",
@@ -62,7 +62,7 @@ def test_the_published_store_and_checkpoint_predict_what_the_published_code_pred
         "snowfall_correction": "beta_snow",
         "baseflow_coefficient": "beta_baseflow",
     }
-    out = ds.h2cm.predict(xh2cm.load_fit(shared("parity/published/model.ckpt")), variables=list(names)).compute()
+    out = ds.h2cm.predict(xh2cm.load_fit(parity / "published/model.ckpt"), variables=list(names)).compute()
     land = out.stack(cell=("lat", "lon")).isel(cell=np.flatnonzero(ds["mask"].values.reshape(-1)))
     np.testing.assert_allclose(land["lat"], expected["latlon"][:, 0])
     for name, theirs in names.items():
@@ -293,8 +293,8 @@ def test_held_out_needs_the_cells_of_the_fit(short, fit):
         short.h2cm.predict(one, member="held-out")
 
 
-def test_a_published_checkpoint_needs_stored_statistics(shared, short):
-    fit = xh2cm.load_fit(shared("parity/published/model.ckpt"))
+def test_a_published_checkpoint_needs_stored_statistics(parity, short):
+    fit = xh2cm.load_fit(parity / "published/model.ckpt")
     many = xr.concat([short["elevation"]] * 30, "feature").rename("static")
     with pytest.raises(InputError, match="has no attributes `mean` and `std`"):
         short[list(FORCING)].assign(static=many).h2cm.predict(fit)

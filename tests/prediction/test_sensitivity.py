@@ -133,9 +133,9 @@ def test_dask_in_lazy_out_and_the_same_numbers(short, fit):
     )
 
 
-def test_a_published_checkpoint_keeps_the_scaling_of_its_data(shared):
-    ds = xh2cm.open_published(shared("parity/published/store.zarr.zip")).isel(lat=slice(0, 4), time=slice(0, 60))
-    fit = xh2cm.load_fit(shared("parity/published/model.ckpt"))
+def test_a_published_checkpoint_keeps_the_scaling_of_its_data(parity):
+    ds = xh2cm.open_published(parity / "published/store.zarr.zip").isel(lat=slice(0, 4), time=slice(0, 60))
+    fit = xh2cm.load_fit(parity / "published/model.ckpt")
     found = ds.h2cm.response(fit, {"co2": 10.0}, variables=["GPP"])
     rich = ds.assign(co2=(ds["co2"] + 10).assign_attrs(ds["co2"].attrs))
     expected = rich.h2cm.predict(fit, variables=["GPP"]) - ds.h2cm.predict(fit, variables=["GPP"])

@@ -1,46 +1,74 @@
-"""Pieces of HTML for notebooks and pages, in one style; whatever comes from data is escaped on its way in."""
+"""HTML of representations and reports from templates, in one style; every value from data is escaped."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-__all__ = ["NONE", "STYLE", "Markup", "block", "details", "items", "number", "pairs", "table"]
+from xh2cm.text import printable
 
-STYLE = Markup("""
-.xh2cm { line-height: 1.45; }
-.xh2cm .wide { overflow-x: auto; }
-.xh2cm table { border-collapse: collapse; border: none; margin: 0.4em 0 1em; font-variant-numeric: tabular-nums; }
-.xh2cm table caption { caption-side: top; text-align: left; font-weight: 600; padding: 0.2em 0; color: inherit; }
-.xh2cm table th, .xh2cm table td { text-align: left; vertical-align: top; padding: 0.15em 1em 0.15em 0;
-  border: none; border-bottom: 1px solid rgba(128, 128, 128, 0.3); background: none; max-width: 36em;
-  overflow-wrap: normal; white-space: normal; font-size: 0.95em; }
-.xh2cm table thead th { border-bottom: 1px solid rgba(128, 128, 128, 0.8); vertical-align: bottom; }
-.xh2cm table tbody th { font-weight: normal; }
-.xh2cm table .n { text-align: right; }
-.xh2cm table td.n { white-space: nowrap; }
-.xh2cm table tr.first th, .xh2cm table tr.first td { border-top: 1px solid rgba(128, 128, 128, 0.8); }
-.xh2cm dl { display: grid; grid-template-columns: max-content auto; gap: 0.1em 1.2em; margin: 0.4em 0 1em; }
-.xh2cm dt { font-weight: 600; }
-.xh2cm dd { margin: 0; overflow-wrap: anywhere; }
-.xh2cm details { margin: 0.4em 0; }
-.xh2cm details > summary { cursor: pointer; font-weight: 600; }
-.xh2cm ul { margin: 0.3em 0; padding-left: 1.4em; }
-""")
-"""How they look, in notebooks that are dark, too: colours are those of what is around."""
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["NONE", "Markup", "block", "details", "items", "number", "pairs", "render", "table"]
 
 NONE = "\N{EN DASH}"
-"""What stands where there is nothing."""
+"""Stands for a missing value."""
 
 
-def block(inside: object) -> str:
-    """Give what is written its style, for ``_repr_html_``.
+@functools.cache
+def environment() -> Environment:
+    """Return the templates of this package, all of which escape what is inserted."""
+    import jinja2  # here, since importing xh2cm writes no HTML
+
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("xh2cm", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    found.filters["shown"] = shown
+    return found
+
+
+def shown(value: object) -> object:
+    """Return a value as a table shows it: numbers by `number`, integers with separators."""
+    return number(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+
+
+def render(template: str, **values: Any) -> Markup:
+    """Fill in a template of this package.
 
     Parameters
     ----------
-    inside : Markup, or what has ``__html__``
+    template : str
+        Its path within the package.
+    **values
+        The variables it inserts.
+
+    Returns
+    -------
+    Markup
+    """
+    return Markup(printable(environment().get_template(template).render(**values)))  # noqa: S704  (escaped there)
+
+
+def piece(name: str, *values: object) -> Markup:
+    """Fill in one of the macros of ``html.jinja``."""
+    module: Any = environment().get_template("html.jinja").module
+    return Markup(str(getattr(module, name)(*values)).strip())  # noqa: S704  (escaped there)
+
+
+def block(inside: object) -> str:
+    """Return HTML with its style, for ``_repr_html_``.
+
+    Parameters
+    ----------
+    inside : Markup, or an object with ``__html__``
 
     Returns
     -------
@@ -52,7 +80,7 @@ def block(inside: object) -> str:
     >>> block(items(["a < b"])).endswith('<div class="xh2cm"><ul><li>a &lt; b</li></ul></div>')
     True
     """
-    return str(Markup('<style>{}</style><div class="xh2cm">{}</div>').format(STYLE, inside))
+    return printable(str(piece("block", inside)))
 
 
 def table(
@@ -63,18 +91,18 @@ def table(
     numbers: Collection[str] = (),
     groups: bool = False,
 ) -> Markup:
-    """Write a table with its caption; the first entry of a row is its title.
+    """Return a table with a caption; the first entry of each row is its heading.
 
     Parameters
     ----------
     caption : str
     head : sequence of str
     rows : iterable of sequences
-        Text, or Markup; numbers are written by `number`.
+        Text, or Markup; numbers are formatted by `number`.
     numbers : collection of str
-        Titles of the columns that are set to the right.
+        Titles of the columns that are aligned to the right.
     groups : bool
-        A first entry that is not empty begins a group, and has a line above.
+        A first entry that is not empty begins a group, with a line above.
 
     Returns
     -------
@@ -83,30 +111,14 @@ def table(
     Examples
     --------
     >>> from xh2cm.html import table
-    >>> "<td class=n>0.5</td>" in table("Scores", ["what", "NSE"], [["ET", 0.5]], numbers=["NSE"])
+    >>> '<td class="n">0.5</td>' in table("Scores", ["variable", "NSE"], [["ET", 0.5]], numbers=["NSE"])
     True
     """
-    titles = Markup("").join(_cell("th scope=col", title, title in numbers) for title in head)
-    lines: list[Markup] = []
-    for row in rows:
-        first, *others = row
-        cells = [_cell("th scope=row", first, head[0] in numbers)]
-        cells += [_cell("td", entry, title in numbers) for entry, title in zip(others, head[1:], strict=True)]
-        begins = Markup(" class=first") if groups and first and lines else Markup("")
-        lines.append(Markup("<tr{}>{}</tr>").format(begins, Markup("").join(cells)))
-    return Markup(
-        '<div class="wide"><table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
-    ).format(caption, titles, Markup("").join(lines))
-
-
-def _cell(tag: str, entry: object, right: bool) -> Markup:
-    shown = number(entry) if isinstance(entry, float) else f"{entry:,}" if isinstance(entry, int) else entry
-    aside = Markup(" class=n") if right else Markup("")
-    return Markup("<{}{}>{}</{}>").format(tag, aside, shown, tag.split()[0])
+    return piece("table", caption, head, rows, numbers, groups)
 
 
 def number(value: float) -> str:
-    """Write a number as a reader wants it: four digits, a proper minus, `NONE` where there is none.
+    """Format a number for reading: four digits and a proper minus, `NONE` if it is not finite.
 
     Examples
     --------
@@ -121,15 +133,7 @@ def number(value: float) -> str:
 
 
 def pairs(entries: Mapping[str, object]) -> Markup:
-    """Write what is what, one line each.
-
-    Parameters
-    ----------
-    entries : mapping of str to object
-
-    Returns
-    -------
-    Markup
+    """Return a list of names and values.
 
     Examples
     --------
@@ -137,21 +141,11 @@ def pairs(entries: Mapping[str, object]) -> Markup:
     >>> str(pairs({"version": "0.1"}))
     '<dl><dt>version</dt><dd>0.1</dd></dl>'
     """
-    return Markup("<dl>{}</dl>").format(
-        Markup("").join(Markup("<dt>{}</dt><dd>{}</dd>").format(name, value) for name, value in entries.items())
-    )
+    return piece("pairs", entries)
 
 
 def items(entries: Iterable[object]) -> Markup:
-    """Write a list.
-
-    Parameters
-    ----------
-    entries : iterable
-
-    Returns
-    -------
-    Markup
+    """Return a list of items.
 
     Examples
     --------
@@ -159,18 +153,18 @@ def items(entries: Iterable[object]) -> Markup:
     >>> str(items(["a", "b"]))
     '<ul><li>a</li><li>b</li></ul>'
     """
-    return Markup("<ul>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(entry) for entry in entries))
+    return piece("items", entries)
 
 
 def details(title: str, *inside: Markup, shown: bool = False) -> Markup:
-    """Put pieces behind a title that opens them.
+    """Return pieces behind a title that unfolds them.
 
     Parameters
     ----------
     title : str
     *inside : Markup
     shown : bool
-        Open from the start.
+        Unfolded from the start.
 
     Returns
     -------
@@ -182,5 +176,4 @@ def details(title: str, *inside: Markup, shown: bool = False) -> Markup:
     >>> str(details("Notes", items(["one"])))
     '<details><summary>Notes</summary><ul><li>one</li></ul></details>'
     """
-    opened = Markup(" open") if shown else Markup("")
-    return Markup("<details{}><summary>{}</summary>{}</details>").format(opened, title, Markup("").join(inside))
+    return piece("details", title, Markup("").join(inside), shown)

@@ -8,15 +8,24 @@ Baghirov et al. (2026), doi:10.5194/gmd-19-4467-2026
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-from xh2cm.variables import OUTPUTS, Var
+from xh2cm.variables import OUTPUTS, Residuals, Var, variable_table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PRIORS", "TARGET_TABLE", "Comparison", "Prior", "Target", "leaf_area_index"]
+__all__ = [
+    "PRIORS",
+    "TARGET_TABLE",
+    "UNCONSTRAINED",
+    "Comparison",
+    "Prior",
+    "Target",
+    "leaf_area_index",
+    "unconstrained",
+]
 
 Comparison = Literal["anomaly", "seasonal", "monthly", "daily", "standardised", "static", "interannual", "ratio"]
 
@@ -110,6 +119,55 @@ TARGET_TABLE: tuple[Target, ...] = (
 
 PRIORS: tuple[Prior, ...] = (Prior("co2_sensitivity", 0.0015, 0.0005), Prior("q10", 1.5, 0.3))
 """What is known of global constants beforehand, as published."""
+
+UNCONSTRAINED = "not constrained by any training target"
+"""Comment of a predicted flux or storage that `unconstrained` names."""
+
+RESIDUALS = {*variable_table(Residuals)}
+
+CARBON_BALANCES = (
+    ("gpp", "npp", "ra"),
+    ("ter", "ra", "rh"),
+    ("npp", "nep", "rh"),
+    ("nep", "gpp", "ter"),
+    ("nee", "nep"),
+)
+"""Sums that hold by construction: where all but one of a row are constrained, so is the last."""
+
+
+def unconstrained(targets: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """Return the predicted fluxes and storages that no training target constrains.
+
+    The water balance ties all fluxes and storages of water together, so any target of water constrains them. Carbon
+    fluxes are constrained one by one: by a target, or by the carbon balances from others that are.
+
+    Parameters
+    ----------
+    targets : iterable of iterables of str
+        The fields of each target, as a fit records them.
+
+    Returns
+    -------
+    tuple of str
+        Public names.
+
+    Examples
+    --------
+    >>> from xh2cm.targets import unconstrained
+    >>> unconstrained([["runoff"], ["gpp"]])
+    ('Ra', 'Rh', 'TER', 'NEP', 'NEE', 'NPP')
+    >>> unconstrained([["runoff"], ["gpp"], ["nee"], ["npp", "gpp"]])
+    ()
+    """
+    rows = [{*fields} for fields in targets]
+    fields = {field for row in rows if len(row) == 1 for field in row}
+    of_water = {field for field, var in OUTPUTS.items() if var.quantity in ("water flux", "water amount")}
+    known = fields | (of_water if fields & of_water else set())
+    balances = [{*row} for row in CARBON_BALANCES] + [row for row in rows if len(row) > 1]
+    while found := {field for row in balances if len(missing := row - known) == 1 for field in missing}:
+        known |= found
+    carbon = {field for field, var in OUTPUTS.items() if var.quantity == "carbon flux"}
+    return tuple(var.name for field, var in OUTPUTS.items() if field in (of_water | carbon) - known - RESIDUALS)
 
 
 def leaf_area_index(fapar: Tensor, extinction: float = 0.5) -> Tensor:

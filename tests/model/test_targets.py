@@ -11,7 +11,7 @@ import xh2cm
 from xh2cm import Target
 from xh2cm.errors import InputError
 from xh2cm.model.loss import Compared, Truth, losses
-from xh2cm.targets import TARGET_TABLE, leaf_area_index
+from xh2cm.targets import TARGET_TABLE, leaf_area_index, unconstrained
 from xh2cm.train import (
     Batch,
     Drawn,
@@ -25,6 +25,7 @@ from xh2cm.train import (
 )
 from xh2cm.train.fitting import chosen_targets
 from xh2cm.train.tensors import to_tensors
+from xh2cm.variables import OUTPUTS
 
 QUICK = {"scheme": "cells", "width": 4, "batch_size": 3, "progress": False, "epochs": 1}
 FORCING = ["net_radiation", "precipitation", "air_temperature", "vpd", "co2"]
@@ -333,3 +334,23 @@ def test_normalisation_of_gauges_is_of_those_in_training(gauged):
     flow = cells.targets["flow"].values
     expected = [flow[1:3].std(correction=0), flow[0].std(correction=0)]
     torch.testing.assert_close(scales.targets["flow"], torch.stack(expected), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "left"),
+    [
+        ([[*row.fields] for row in TARGET_TABLE], []),
+        ([["et"]], ["GPP", "Ra", "Rh", "TER", "NEP", "NEE", "NPP"]),
+        ([["gpp"]], ["precipitation_corrected", "ET", "runoff", "TWS", "TER", "NEE"]),
+        ([["et"], ["gpp"], ["nee"]], ["Ra", "Rh", "NPP"]),
+        ([["et"], ["ter"], ["nee"]], ["Ra", "Rh", "NPP"]),
+        ([["et"], ["npp", "gpp"]], ["GPP", "NPP"]),
+    ],
+)
+def test_what_no_target_constrains(targets, left):
+    found = unconstrained(targets)
+    assert {*left} <= {*found}
+    assert bool(left) == bool(found)
+    assert not {"water_residual", "carbon_residual", "fAPAR"} & {*found}
+    constrained = {var.name for field, var in OUTPUTS.items() if [field] in targets}
+    assert not constrained & {*found}

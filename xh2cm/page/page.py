@@ -14,7 +14,7 @@ import xarray as xr
 
 from xh2cm.errors import Finding, InputError, StoreError
 from xh2cm.evaluate.scores import by_whom
-from xh2cm.html import STYLE, Markup, pairs
+from xh2cm.html import Markup, pairs, render
 from xh2cm.io.atomic import replace
 from xh2cm.page import sections
 from xh2cm.page.budgets import budgets
@@ -26,33 +26,6 @@ if TYPE_CHECKING:
     from xh2cm.targets import Target
 
 __all__ = ["write_page"]
-
-PAGE_STYLE = Markup("""
-:root { color-scheme: light dark; }
-body { max-width: 76em; margin: 0 auto; padding: 1em 1.5em 4em; color: #1c2024; background: #fff;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-h1 { font-size: 1.7em; margin: 0.4em 0 0.2em; } h2 { font-size: 1.3em; margin: 2em 0 0.4em; padding-bottom: 0.2em;
-  border-bottom: 2px solid #0072B2; } h3 { font-size: 1.05em; margin: 1.4em 0 0.3em; }
-nav { margin: 1em 0; display: flex; flex-wrap: wrap; gap: 0.2em 1.1em; }
-a { color: #0065a0; } code { font-size: 0.92em; overflow-wrap: anywhere; }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22em, 100%), 1fr)); gap: 0.8em;
-  align-items: start; }
-figure { margin: 0.5em 0; break-inside: avoid; } figcaption { font-size: 0.9em; }
-figure img { max-width: 100%; box-sizing: border-box; height: auto; background: #fff; border-radius: 4px;
-  display: block; }
-.missing, .beware { border-left: 4px solid #8a8f98; padding: 0.3em 0.8em; margin: 0.6em 0;
-  background: rgba(128, 128, 128, 0.1); } .beware { border-left-color: #D55E00; }
-.missing code { white-space: pre-wrap; }
-footer { margin-top: 3em; font-size: 0.9em; }
-@media (max-width: 50em) { body { padding: 0.5em 0.8em 2em; } .xh2cm dl { grid-template-columns: minmax(0, 1fr); }
-  .xh2cm dd { margin: 0 0 0.5em; } }
-@media (prefers-color-scheme: dark) { body { color: #e3e6ea; background: #16191d; } a { color: #6db9e8; }
-  figure img { padding: 4px; } }
-@page { size: A4 landscape; margin: 12mm; }
-@media print { body { max-width: none; padding: 0; font-size: 9pt; color: #000; background: #fff; }
-  nav { display: none; } h2, h3 { break-after: avoid; } tr { break-inside: avoid; }
-  details::details-content { content-visibility: visible; height: auto; } .xh2cm .wide { overflow: visible; } }
-""")
 
 SECTIONS: Mapping[str, Callable[[Given], Markup]] = {
     "Data check": sections.data_check,
@@ -158,21 +131,15 @@ def refuse(fit: object, prediction: object, data: object) -> None:
 
 
 def whole(given: Given) -> Markup:
-    """The page."""
-    bodies = {title: section(given) for title, section in SECTIONS.items()}
-    ids = {title: title.lower().replace(" ", "-") for title in bodies}
-    links = Markup("").join(Markup('<a href="#{}">{}</a>').format(ids[title], title) for title in bodies)
-    sections = Markup("").join(
-        Markup('<section id="{}"><h2>{}</h2>{}</section>').format(ids[title], title, body)
-        for title, body in bodies.items()
+    """Return the page."""
+    return render(
+        "page/report.jinja",
+        title=title_of(given),
+        head=head(given),
+        sections={title.lower().replace(" ", "-"): (title, section(given)) for title, section in SECTIONS.items()},
+        version=importlib.metadata.version("xh2cm"),
+        written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    return Markup(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\"><title>{}</title><style>{}{}</style></head><body class=xh2cm>"
-        '<header>{}<nav aria-label="Sections">{}</nav></header><main>{}</main>{}</body></html>\n'
-    ).format(title_of(given), STYLE, PAGE_STYLE, head(given), links, sections, foot())
 
 
 def title_of(given: Given) -> str:
@@ -203,7 +170,7 @@ def head(given: Given) -> Markup:
     if fit is not None and prediction is not None and fit.fingerprint not in str(prediction.attrs.get("source", "")):
         source = prediction.attrs.get("source", "it does not say which")
         warning = beware(f"The prediction is not of this fit, {fit.fingerprint}, as far as it says: {source}.")
-    return Markup("<h1>{}</h1>{}{}").format("xh2cm report", pairs(about), warning)
+    return pairs(about) + warning
 
 
 def found_first(given: Given) -> dict[str, str]:
@@ -221,10 +188,3 @@ def found_first(given: Given) -> dict[str, str]:
             units = unit(given.prediction[there[0]].attrs.get("units", ""))
             found["largest residual of a day and cell"] = f"{', '.join(left)} ({units}, and alike)"
     return found
-
-
-def foot() -> Markup:
-    """When and by what the page was written."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    version = importlib.metadata.version("xh2cm")
-    return Markup("<footer><p>Written by xh2cm {} on {}.</p></footer>").format(version, now)

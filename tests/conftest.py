@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -38,6 +39,33 @@ def twin() -> xr.Dataset:
     """Two years of a small synthetic twin with monthly targets; a test that changes it must copy it."""
     forcing = make_twin(cells=(2, 4), years=2)
     return forcing.merge(observe(truth(forcing, passes=1)))
+
+
+@pytest.fixture(scope="session")
+def patchy(twin: xr.Dataset) -> xr.Dataset:
+    """The twin as observations are: a cell of sea, one with a gap in its forcing, targets and quality with gaps.
+
+    The first and the last of its five months are not whole.
+    """
+    ds = twin.isel(time=slice(10, 150), month=slice(0, 5)).copy()
+    north, east = ds["lat"] == ds["lat"][0], ds["lon"] == ds["lon"][-1]
+    for name, array in ds.data_vars.items():
+        if {"lat", "lon"} <= set(array.dims):
+            ds[name] = array.where(north | ~east)  # sea in the south-east
+    ds["vpd"] = ds["vpd"].where(~(north & east & (ds["time"] == ds["time"][5])))
+    ds["GPP"] = ds["GPP"].where(~(north & (ds["lon"] == ds["lon"][1])))
+    random = np.random.default_rng(5).random(ds["GPP"].shape)
+    ds["gpp_qc"] = ds["GPP"].copy(data=np.where(random < 0.3, np.nan, random)).drop_attrs()
+    return ds
+
+
+@pytest.fixture(scope="session", params=["cells", "days"])
+def patchy_labels(patchy: xr.Dataset, request: pytest.FixtureRequest) -> xr.DataArray:
+    """Labels of two folds on the land or the days of ``patchy``; -1 marks what is kept for a test."""
+    if request.param == "cells":
+        return xr.DataArray([[-1.0, 0, 1, 0], [1, 0, 1, np.nan]], {d: patchy[d] for d in ("lat", "lon")})
+    month = patchy["time"].dt.month.drop_attrs()
+    return xr.where(month < 3, 0, xr.where(month == 3, -1, 1)).rename(None)
 
 
 @pytest.fixture(scope="session")

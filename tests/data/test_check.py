@@ -495,6 +495,8 @@ def test_area() -> None:
     report = check(ds)
     assert report.dataset["area"].values[:2] == pytest.approx([4046.87261, 8093.74522])
     assert report.dropped["area is missing or not above 0"] == 1
+    none = check(ds.assign(hru_area=("site", [1.0, 0.0, -2.0], {"units": "acres"})))
+    assert none.dataset["mask"].values.tolist() == [True, False, False]
     assert finding_of(ds.assign(hru_area=("site", [1.0, 2.0, 3.0]))).variable == "hru_area"
 
 

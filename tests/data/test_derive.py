@@ -200,6 +200,47 @@ def test_net_radiation_of_temperature_alone() -> None:
     assert int(net.argmax("time")) == pytest.approx(172, abs=6)  # the summer solstice
 
 
+def test_the_clear_sky_over_mountains_is_clearer() -> None:
+    """So clear that the daily range meets it: net radiation differs by what the elevation adds to eq. 37."""
+    wide = {"tasmin": (-5.0, "degC"), "tasmax": (24.5, "degC"), "ea": (0.8, "kPa")}
+    low, high = (
+        check(weather(**wide).drop_vars(["rn", "elevation"]).assign(elevation=((), e, {"units": "m"}))).dataset
+        for e in (0.0, 3000.0)
+    )
+    above = derive.extraterrestrial_radiation(number(50.8), derive.day_angle(low["time"]))
+    gained = (high["net_radiation"] - low["net_radiation"]).isel(time=slice(60, 300))
+    np.testing.assert_allclose(gained, (0.77 * 2e-5 * 3000 * above).isel(time=slice(60, 300)), rtol=1e-3)
+
+
+def test_clearness_is_against_the_clear_sky_of_the_elevation() -> None:
+    known = RANGE | {"ea": (0.8, "kPa"), "rsds": (150.0, "W m-2")}
+    nets = [
+        check(weather(**known).drop_vars(["rn", "elevation"]).assign(elevation=((), e, {"units": "m"}))).dataset
+        for e in (0.0, 3000.0)
+    ]
+    above = derive.extraterrestrial_radiation(number(50.8), derive.day_angle(nets[0]["time"]))
+    cold, warm, vapour = number(ZERO + 15.0), number(ZERO + 24.5), number(8.0)
+    for net, elevation in zip(nets, (0.0, 3000.0), strict=True):
+        clear = derive.clear_sky_shortwave(above, elevation)
+        longwave = derive.net_longwave_from_temperature(cold, warm, vapour, number(150.0), clear)
+        np.testing.assert_allclose(net["net_radiation"], 0.77 * 150.0 + longwave, rtol=1e-4)
+    assert float(abs(nets[0]["net_radiation"] - nets[1]["net_radiation"]).max()) > 1
+
+
+def test_reflected_radiation_is_taken_from_what_came_in_and_not_from_an_estimate() -> None:
+    estimated = check(weather(**RANGE, rsus=(40.0, "W m-2")).drop_vars("rn")).dataset["net_radiation"]
+    without = check(weather(**RANGE).drop_vars("rn")).dataset["net_radiation"]
+    assert "albedo 0.23" in estimated.attrs["derivation"]
+    np.testing.assert_array_equal(estimated, without)
+
+
+def test_where_the_sun_does_not_rise_half_the_sky_is_taken_as_clear() -> None:
+    cold, dark = number(240), number(0.0)
+    net = derive.net_longwave_from_temperature(cold, cold, number(0.3), dark, dark).item()
+    emitted = derive.STEFAN_BOLTZMANN * 240**4
+    assert net == pytest.approx(-emitted * (0.34 - 0.14 * 0.03**0.5) * (1.35 * 0.5 - 0.35))
+
+
 def correlation_and_bias(derived: xr.DataArray, observed: xr.DataArray) -> tuple[float, float]:
     derived, observed = xr.broadcast(derived, observed)
     return float(xr.corr(derived, observed)), float((derived - observed).mean())

@@ -116,6 +116,8 @@ FAILS = [
     ("precipitation", "~", "not known", '"mm day-1"'),
     ("precipitation", "(0 - 1)", "not known", "units="),
     ("precipitation", "mm month-1", "28 to 31 days", "days_in_month"),
+    ("GPP", "gC m-2 month-1", "28 to 31 days", "days_in_month"),
+    ("ET", "mm mon-1", "28 to 31 days", "days_in_month"),
     ("net_radiation", "J m-2", "does not say of how long", '"J m-2 day-1"'),
     ("net_radiation", "W", "no unit of", '"W m-2"'),
     ("vpd", "%", "no unit of", '"hPa"'),
@@ -195,6 +197,15 @@ def test_attributes_of_the_old_numbers_are_gone() -> None:
     assert converted.attrs == FORCING["air_temperature"].attrs | expected
     assert converted.encoding == {}
     assert array.attrs == attrs
+
+
+def test_stored_statistics_go_along_into_the_new_units() -> None:
+    stored = {"units": "degC", "mean": 7.0, "std": 4.0}
+    warm = to_canonical(xr.DataArray([7.0], attrs=stored), FORCING["air_temperature"])
+    assert warm.attrs["mean"] == pytest.approx(280.15)
+    assert warm.attrs["std"] == 4.0  # a difference of degrees has no zero to move
+    rain = to_canonical(xr.DataArray([1.0], attrs=stored | {"units": "cm day-1"}), FORCING["precipitation"])
+    assert (rain.attrs["mean"], rain.attrs["std"]) == (70.0, 40.0)
 
 
 def test_the_users_registry_is_left_alone() -> None:

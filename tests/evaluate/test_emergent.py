@@ -177,6 +177,15 @@ def test_a_pulse_is_found_as_it_was_made():
     assert int(rain_pulses(ds, ds, after=4)["rain_events"]) == 3
 
 
+def test_a_day_with_as_much_rain_as_the_threshold_is_not_dry():
+    rain = np.zeros(60)
+    rain[[20, 40]], rain[36] = 8.0, 1.0
+    ds = xr.Dataset({"TER": ("time", np.full(60, 2.0)), "precipitation": ("time", rain)})
+    assert int(rain_pulses(ds, ds, dry=1.0, dry_days=5, before=3, after=3)["rain_events"]) == 1
+    assert int(rain_pulses(ds, ds, dry=1.0 + 1e-9, dry_days=5, before=3, after=3)["rain_events"]) == 2
+    assert int(rain_pulses(ds, ds, rain=8.0, before=3, after=3)["rain_events"]) >= 1  # and one of just enough is rain
+
+
 def test_pulses_on_the_twin_are_what_a_loop_over_events_finds(known, forcing):
     found = rain_pulses(known, forcing, flux="Rh", dry_days=4, before=2, after=5)
     for lat in range(4):

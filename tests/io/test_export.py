@@ -230,6 +230,16 @@ def test_what_cannot_be_exported(out, change, says, tmp_path):
         changed.h2cm.to_cmip(tmp_path / "a")
 
 
+@pytest.mark.parametrize("lacks", ["first", "last"])
+def test_a_month_that_lacks_a_day_is_not_exported(out, tmp_path, lacks):
+    """The record is January to March: without the first or the last day one of the months has 30 days of 31."""
+    cut = out[["GPP"]].isel(time=slice(1, None) if lacks == "first" else slice(None, -1))
+    with pytest.warns(H2CMWarning, match="1 of 3 months are not whole, and are not exported"):
+        *_, path = cut.h2cm.to_cmip(tmp_path)
+    kept = ["2001-02", "2001-03"] if lacks == "first" else ["2001-01", "2001-02"]
+    assert opened(path)["time"].dt.strftime("%Y-%m").values.tolist() == kept
+
+
 def test_nothing_is_overwritten_and_nothing_half_written(out, tmp_path):
     out[["ET"]].h2cm.to_cmip(tmp_path / "a")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}

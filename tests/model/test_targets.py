@@ -89,6 +89,55 @@ def test_a_month_of_weighed_days_is_their_weighed_mean():
     assert float(found) == pytest.approx(((1 + 2.5) / 1.5 - 1 / 1.5) ** 2 / 2)
 
 
+def months_of(*lengths):
+    """Two cells with months of so many days, all of which may be looked at."""
+    month = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).expand(1, 2, -1)
+    return Compared(
+        counts=torch.ones(1, 2, dtype=torch.bool),
+        area=torch.ones(1, 2),
+        allowed=torch.ones(1, 2, sum(lengths), dtype=torch.bool),
+        month=month,
+        month_days=torch.tensor(lengths).expand(1, 2, -1),
+        of_year=torch.arange(len(lengths)).expand(1, 2, -1),
+    )
+
+
+def monthly_loss(compare, predicted, observed, batch):
+    axis = torch.ones(1, 2, observed.shape[2], dtype=torch.bool)
+    truth, row = Truth(observed, axis, "monthly", torch.ones(1)), Target("TWS", "tws", compare)
+    return float(losses([row], {"tws": predicted}, {"TWS": truth}, batch, ())["TWS"])
+
+
+def test_an_anomaly_is_from_the_mean_of_the_observed_months():
+    """In the first cell the second month is not observed: its prediction enters no mean."""
+    predicted = torch.tensor([[[1.0, 3.0, 100.0, 100.0, 6.0, 6.0]] * 2])
+    observed = torch.tensor([[[0.0, torch.nan, 4.0]] * 2])
+    found = monthly_loss("anomaly", predicted, observed, months_of(2, 2, 2))
+    assert found == pytest.approx(0.0, abs=1e-9)  # months of 2, 100 and 6 against 0 and 4
+    other = monthly_loss("anomaly", predicted + torch.tensor([0.0, 0, 0, 0, 1, 1]), observed, months_of(2, 2, 2))
+    assert other == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("compare", ["monthly", "anomaly", "seasonal"])
+def test_a_month_counts_where_all_its_days_may_be_looked_at(compare):
+    predicted = torch.tensor([[[1.0, 1.0, 5.0, 9.0, 2.0, 2.0]] * 2])
+    observed = torch.tensor([[[1.0, 0.0, 2.0]] * 2])
+    batch = months_of(2, 2, 2)
+    assert monthly_loss(compare, predicted, observed, batch) > 1
+    hidden = batch.allowed.clone()
+    hidden[:, :, 3] = False
+    assert monthly_loss(compare, predicted, observed, batch._replace(allowed=hidden)) == pytest.approx(0.0, abs=1e-9)
+    longer = batch._replace(month_days=torch.tensor([2, 3, 2]).expand(1, 2, -1))  # the window cuts the month
+    assert monthly_loss(compare, predicted, observed, longer) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_seasonal_cycle_is_of_the_months_that_were_observed():
+    predicted = torch.tensor([[[1.0, 7.0, 3.0]] * 2])
+    observed = torch.tensor([[[2.0, torch.nan, 4.0]] * 2])
+    batch = months_of(1, 1, 1)._replace(of_year=torch.tensor([0, 1, 0]).expand(1, 2, -1))
+    assert monthly_loss("seasonal", predicted, observed, batch) == pytest.approx(1.0)
+
+
 def test_what_is_standardised_knows_no_units():
     series = torch.randn(1, 2, 40, generator=torch.Generator().manual_seed(0))
     row = Target("swc", "SM", "standardised")
@@ -153,6 +202,18 @@ def test_a_gauge_is_the_mean_of_its_cells_window_by_window(gauged):
     found = losses(rows, {"runoff": predicted}, truths, among, ())["flow"]
     mean = torch.stack([0.25 * predicted[0, 0] + 0.75 * predicted[0, 1], predicted[0, 3:5].mean(0), predicted[0, 5]])
     assert float(found) == pytest.approx(float((mean - truths["flow"].values[0]).square().mean()), rel=1e-5)
+
+
+def test_a_gauge_shows_nothing_on_days_that_are_hidden_in_one_of_its_cells(gauged):
+    _, _, rows = gauged
+    label = torch.ones(8, 59, dtype=torch.long)
+    label[0, :10] = 0  # the first cell of the first gauge, held out by fold 0 for ten days
+    samples = Samples(gauged[1], label, rows, Training())
+    (batch,) = batches({0: samples.of(0, "training")}, 99, "cpu")
+    truths, _ = samples.truth(batch, "training", {"flow": torch.ones(1)})
+    shown = truths["flow"].gauges.batch.allowed[0]
+    assert shown[0].tolist() == [False] * 10 + [True] * 49
+    assert shown[1:].all()
 
 
 def test_the_cells_of_a_gauge_are_walked_in_one_step(gauged):

@@ -81,6 +81,14 @@ def test_one_day_equals_the_published_step(parity):
         np.testing.assert_allclose(ours[name], given[f"out_{theirs}"], rtol=1e-12, atol=1e-13, err_msg=name)
 
 
+def test_it_snows_at_exactly_the_freezing_point():
+    """As published: snow at or below 0 degC, rain above."""
+    degrees, one = torch.tensor([[-1e-9, 0.0, 1e-9]]), torch.ones(1, 3)
+    snowfall, rainfall, _ = DegreeDaySnow()(one, 3 * one, degrees, one, 0.5 * one)
+    assert snowfall.tolist() == [[1.5, 1.5, 0.0]]
+    assert rainfall.tolist() == [[0.0, 0.0, 3.0]]
+
+
 @dataclasses.dataclass(frozen=True)
 class AllMelts:
     """A user's process: everything melts at once, and all precipitation is snow."""

@@ -176,6 +176,7 @@ def test_a_process_of_ones_own(slot, short, tmp_path):
         assert out[p.name].attrs["units"] == p.units
         assert out[p.name].attrs["long_name"] == p.long_name
         limits = p.attrs.keys() & {"valid_min", "valid_range"}
+        assert limits or not np.isfinite([p.lower, p.upper]).any(), p.name  # each bound is written down
         assert all(np.array_equal(out[p.name].attrs[key], np.float32(p.attrs[key])) for key in limits)
         assert out[p.name].dims == {"daily": ("time", "lat", "lon"), "static": ("lat", "lon"), "global": ()}[p.varies]
         assert ((out[p.name] > p.lower) & (out[p.name] < p.upper)).all()

@@ -73,6 +73,16 @@ def test_relative_to_what_was_there(short, fit):
     assert still["runoff"].notnull().all()
 
 
+def test_relative_to_a_mean_below_zero(short, fit):
+    """The hardly trained land loses carbon: a rise of NEP is a rise, relative to its absolute mean too."""
+    arguments = {"factor": {"co2": 1.1}, "variables": ["NEP"]}
+    before = short.h2cm.predict(fit, variables=["NEP"])["NEP"].mean("time")
+    change, relative = (short.h2cm.response(fit, **arguments, relative=r)["NEP"] for r in (False, True))
+    assert (before < -0.01).any()
+    np.testing.assert_allclose(relative, change / abs(before), rtol=1e-4, atol=1e-6)
+    assert (np.sign(relative) == np.sign(change)).all()
+
+
 def test_more_rain_runs_off_and_evaporation_stays_within_its_energy(twin, fit):
     wet = {"precipitation": 2.0}
     found = twin.h2cm.response(fit, factor=wet, variables=["ET", "runoff", "TWS", "precipitation_corrected"])
@@ -160,6 +170,9 @@ def test_values_that_cannot_be_are_counted(short, fit):
     unused = short.copy()
     unused["vpd"] = short["vpd"].where(short["lat"] > 0)
     assert unused.h2cm.response(fit, factor={"vpd": 1.1})["ET"].isel(lat=1).isnull().all()
+    for name, change in {"precipitation": -50.0, "air_temperature": 500.0}.items():  # what is not used may be anything
+        there = xr.where(short["lat"] > 0, 0.0, change)
+        assert unused.h2cm.response(fit, {name: there})["ET"].isel(lat=0).notnull().all()
 
 
 def test_changes_that_make_no_sense_are_named_together(short, fit):

@@ -25,6 +25,7 @@ from xh2cm.train import (
     normalisation,
     train,
 )
+from xh2cm.train.normalisation import moments
 from xh2cm.train.tensors import to_tensors
 from xh2cm.variables import Parameter
 
@@ -142,6 +143,12 @@ def test_the_optimiser_is_torch_adamw_for_every_fold():
     torch.testing.assert_close(ours.weights, torch.stack([w.detach() for w in theirs]), rtol=1e-6, atol=1e-7)
 
 
+def test_the_learning_rate_falls_every_thirty_epochs():
+    """As published: 30 epochs at the first rate, counted from 0."""
+    rates = [Training(learning_rate=0.005).rate(epoch) for epoch in (0, 29, 30, 59, 60)]
+    assert rates == pytest.approx([0.005, 0.005, 0.0035, 0.0035, 0.00245])
+
+
 def test_windows_cover_the_record_and_spin_up_on_the_days_before(twin):
     cells = to_tensors(twin.h2cm.check().dataset, "cpu")
     label = torch.arange(8).remainder(2).unsqueeze(1)
@@ -187,6 +194,15 @@ def test_a_constant_forcing_is_no_division_by_zero(short):
     fit = short.assign(co2=short["co2"].where(False, 400.0)).h2cm.fit(2, epochs=1, **QUICK)
     assert fit.weights.isfinite().all()
     assert int(fit.losses["skipped_steps"].sum()) == 0
+
+
+def test_the_rounding_of_a_constant_is_no_variance(short):
+    """One value a million times has sums that do not cancel to the last bit."""
+    cells = to_tensors(short.assign(co2=short["co2"].where(False, 371.3)).h2cm.check().dataset, "cpu")
+    scaling = normalisation(Portions.whole(cells, torch.arange(8).remainder(2)[:, None]), [0, 1], ()).scaling
+    assert scaling.forcing_std[:, 4].tolist() == [1.0, 1.0]
+    found = torch.tensor([3.0, 3 * 371.3, 3 * 371.3**2 * (1 + 1e-15)], dtype=torch.float64)[:, None]
+    assert moments({1: found}, [0], torch.zeros(3, 1, dtype=torch.float64))[1].item() == 1.0
 
 
 def test_one_target_or_a_few_are_enough(short):

@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
     {"variables", "errors", "versions", "text"},
-    {"html", "methods"},
+    {"console", "html", "methods"},
     {"targets"},
     {"physics"},
     {"loop"},

@@ -430,7 +430,7 @@ def test_a_full_disk_is_told_and_can_be_gone_on_with(small_disk):
 def test_a_limit_of_file_size_is_told_like_a_full_disk(tmp_path):
     """Where no file system can be mounted: no file may grow beyond some kB."""
     program = (
-        "import resource, signal, sys, xh2cm, tests.test_store as t\n"
+        "import resource, signal, sys, xh2cm, tests.io.test_zarr as t\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try:\n    t.noise(1000).h2cm.to_zarr(sys.argv[1])\n"

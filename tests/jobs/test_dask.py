@@ -124,7 +124,7 @@ def test_a_cluster_gives_the_serial_numbers(client, lazy, serial):
 
 
 def test_the_library_does_without_distributed():
-    code = "import sys, xh2cm.predict, xh2cm.accessor; sys.exit('distributed' in sys.modules)"
+    code = "import sys, xh2cm.prediction.predict, xh2cm.accessor; sys.exit('distributed' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

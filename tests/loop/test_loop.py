@@ -227,11 +227,11 @@ def test_what_is_not_a_number_stays_so_in_its_cell():
 def test_it_is_compiled_once(caplog):
     caplog.set_level(logging.INFO, "xh2cm.loop")
     first, second = HybridModel(0, width=2), HybridModel(5, width=2)  # features do not matter
-    compiled(first.scheme)
+    program_of(first.scheme)
     assert "compiled in" in caplog.text
     caplog.clear()
     cache.library.cache_clear()
-    compiled(second.scheme)
+    program_of(second.scheme)
     assert caplog.text == ""
     assert len(list(cache.folder().iterdir())) == 1
 

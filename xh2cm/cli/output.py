@@ -20,8 +20,8 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from xh2cm.console import printed
 from xh2cm.errors import H2CMError, InputError
-from xh2cm.train.console import printed
 
 __all__ = ["Commands", "progress_shown", "tell"]
 

@@ -24,6 +24,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm_notebook
 
+from xh2cm.console import printed
 from xh2cm.data.read_land import place
 from xh2cm.errors import Finding, H2CMWarning, InputError
 from xh2cm.loop.compiled import Loop, paying
@@ -32,7 +33,6 @@ from xh2cm.model.loss import SPLITS, Split, losses
 from xh2cm.model.nonfinite import first_failure
 from xh2cm.targets import PRIORS, Prior, Target
 from xh2cm.train.checkpoint import Run
-from xh2cm.train.console import printed
 from xh2cm.train.normalisation import Normalisation
 from xh2cm.train.sampling import Batch, Drawn, Samples, batches, gauge_label
 from xh2cm.train.settings import Training

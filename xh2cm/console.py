@@ -23,7 +23,7 @@ def printed(name: str = "xh2cm") -> Iterator[None]:
     Examples
     --------
     >>> import logging
-    >>> from xh2cm.train.console import printed
+    >>> from xh2cm.console import printed
     >>> with printed():
     ...     logging.getLogger("xh2cm.loop").isEnabledFor(logging.INFO)
     True

@@ -484,7 +484,12 @@ def test_masks() -> None:
     assert check(ds, mask="mine").dataset["mask"].values.tolist() == [False, True, True]
     array = xr.DataArray([True, False, True], {"site": ["a", "b", "c"]}, "site")
     assert check(ds, mask=array).dataset["mask"].values.tolist() == [True, False, True]
-    assert "reindex" in finding_of(ds, mask=array.assign_coords(site=["a", "b", "d"])).remedy
+    other = array.assign_coords(site=["a", "b", "d"])
+    found = finding_of(ds, mask=other)
+    assert found.problem.startswith("lacks 1 of the 3 labels of the dataset along 'site', the first c")
+    both = eval(found.remedy.partition("ds = ")[2], {"ds": ds, "mask": other, "np": np})  # noqa: S307
+    assert check(both, mask=other).dataset["mask"].values.tolist() == [True, False]
+    assert check(ds, mask=array[::-1]).dataset["mask"].values.tolist() == [True, False, True]
     assert "'mine'" in finding_of(ds, mask="min").remedy
     assert "(time, site)" in finding_of(ds, mask="rn").problem
     assert "no land" in finding_of(ds, mask=array & False).problem

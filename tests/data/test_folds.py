@@ -501,8 +501,15 @@ def test_a_misspelt_group_variable() -> None:
 def test_groups_that_do_not_fit() -> None:
     dataset = sites(4)
     assert "not among the land dimensions" in refused(dataset, 2, groups="time")
-    assert "has 3 along 'site', the dataset has 4" in refused(dataset, 2, groups=dataset.basin[:3])
-    assert "its order along 'site' is not the dataset's" in refused(dataset, 2, groups=dataset.basin[::-1])
+    lacking = "lacks 1 of the 4 labels of the dataset along 'site', the first S3; its own are S0 to S2"
+    assert lacking in refused(dataset, 2, groups=dataset.basin[:3])
+    assert "has 3 along 'site', the dataset has 4" in refused(dataset, 2, groups=dataset.basin[:3].drop_vars("site"))
+
+
+def test_groups_in_another_order_are_aligned() -> None:
+    dataset = sites(4)
+    in_order = fold_labels(dataset, 2, groups=dataset.basin)
+    xr.testing.assert_identical(fold_labels(dataset, 2, groups=dataset.basin[::-1]), in_order)
 
 
 @pytest.mark.parametrize("missing", [[0.0, 0, 1, np.nan], ["a", "a", "b", ""], np.array(["a", "a", "b", None], object)])
@@ -541,15 +548,29 @@ def test_own_labels_that_do_not_fit() -> None:
     labels = own([0, 1, 0, 1], dataset)
     assert "neither the land's ('site',), nor time, nor both" in refused(dataset, labels.rename(site="basin"))
     assert "neither the land's" in refused(dataset, labels[0])
-    assert "has 3 along 'site', the dataset has 4" in refused(dataset, labels[:3])
-    assert "its order along 'site' is not the dataset's" in refused(dataset, labels[::-1])
-    assert "has 'time', the dataset has not" in refused(
+    assert "folds: lacks 1 of the 4 labels of the dataset along 'site', the first S3" in refused(dataset, labels[:3])
+    assert "has 3 along 'site', the dataset has 4" in refused(dataset, labels[:3].drop_vars("site"))
+    assert "time: the fold labels lie on it, the dataset has none" in refused(
         dataset.drop_dims("time"), xr.DataArray(np.zeros(5, int), dims="time")
     )
-    other_days = (dataset.time.dt.year % 2).assign_coords(time=sites(1, calendar="noleap").time.values)
-    assert "1460 of its 1460 coordinates along 'time' are not in the dataset, such as 2000-01-01" in refused(
-        dataset, other_days
-    )
+    later = (dataset.time.dt.year % 2).assign_coords(time=dataset.time + np.timedelta64(365, "D"))
+    assert "lacks 365 of the 1460 labels of the dataset along 'time', the first 2000-01-01" in refused(dataset, later)
+
+
+def test_own_labels_are_aligned() -> None:
+    """By label: in another order, of more cells, by other hours and in another calendar."""
+    dataset = sites(4)
+    labels = own([0, 1, 0, 1], dataset)
+    expected = fold_labels(dataset, labels)
+    xr.testing.assert_identical(fold_labels(dataset, labels[::-1]), expected)
+    more = xr.concat([labels, labels.assign_coords(site=[f"T{k}" for k in range(4)])], "site")
+    xr.testing.assert_identical(fold_labels(dataset, more), expected)
+    days = dataset.time.dt.year % 2
+    expected = fold_labels(dataset, days)
+    noon = days.assign_coords(time=days.time + np.timedelta64(12, "h"))
+    xr.testing.assert_identical(fold_labels(dataset, noon), expected)
+    same = days.assign_coords(time=xr.date_range("2000-01-01", periods=days.size, use_cftime=True))
+    xr.testing.assert_identical(fold_labels(dataset, same), expected)
 
 
 def test_own_labels_leave_nothing_to_choose() -> None:

@@ -12,6 +12,7 @@ import cf_xarray  # noqa: F401  (registers .cf)
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.align import PLACES, align
 from xh2cm.errors import Finding, InputError
 
 if TYPE_CHECKING:
@@ -28,13 +29,10 @@ TEST = -1
 BLOCK_SIZE = 5.0
 """Side of a block, in cells (`blocks`, as published) or degrees (`degrees`)."""
 
+LABEL_ALL = "label every cell and day of the dataset, -1 for test"
+
 PUBLISHED_TEST = 1 / 13
 """Share of the blocks that the published scheme puts aside."""
-
-COORDINATE_NAMES = {
-    "latitude": ("lat", "latitude", "nav_lat", "hru_lat"),
-    "longitude": ("lon", "longitude", "nav_lon", "hru_lon"),
-}
 
 
 def fold_labels(
@@ -274,7 +272,7 @@ def _coordinates(dataset: xr.Dataset, mask: xr.DataArray, name: str) -> list[xr.
     land = [key for key, variable in dataset.variables.items() if set(variable.dims) <= set(mask.dims)]
     candidates = dataset[land].set_coords(land)
     found = candidates.cf.coordinates.get(name, [])
-    return [candidates[key] for key in found or (key for key in land if str(key).lower() in COORDINATE_NAMES[name])]
+    return [candidates[key] for key in found or (key for key in land if str(key).lower() in PLACES[name])]
 
 
 def _group_blocks(dataset: xr.Dataset, mask: xr.DataArray, groups: str | xr.DataArray | None) -> xr.DataArray:
@@ -296,8 +294,8 @@ def _group_blocks(dataset: xr.Dataset, mask: xr.DataArray, groups: str | xr.Data
                 )
             ]
         )
-    _refuse(_misaligned("groups", groups, mask))
-    labels = groups.compute().drop_vars(groups.coords).broadcast_like(mask.drop_vars(mask.coords))
+    groups = align(groups, mask, "groups", on=groups.dims).compute()
+    labels = groups.drop_vars(groups.coords).broadcast_like(mask.drop_vars(mask.coords))
     labels = labels.transpose(*mask.dims)
     nameless = labels.isnull()
     if labels.dtype.kind in "OUST":  # as text: objects of mixed type have no order
@@ -369,7 +367,10 @@ def _own_labels(folds: xr.DataArray, dataset: xr.Dataset, mask: xr.DataArray) ->
             [Finding("folds", f"its type {folds.dtype} holds no whole numbers", "labels 0, 1, 2, ... and -1 for test")]
         )
     dims = tuple(dim for dim in ("time", *mask.dims) if dim in given)
-    _refuse(_misaligned("folds", folds, dataset))
+    if "time" in given and "time" not in dataset.indexes:
+        raise InputError([Finding("time", "the fold labels lie on it, the dataset has none", "label the cells")])
+    like = dataset[["mask", "time"] if "time" in given else ["mask"]]
+    folds = align(folds, like, "folds", on=dims, remedy=LABEL_ALL)
     usable = mask if given >= land else xr.DataArray(True)
     if "time" in given:
         usable = usable.broadcast_like(dataset["time"])
@@ -397,34 +398,6 @@ def _own_labels(folds: xr.DataArray, dataset: xr.Dataset, mask: xr.DataArray) ->
             )
     _refuse(findings)
     return usable.copy(data=np.where(usable.values, values, np.nan).astype(np.float32))
-
-
-def _misaligned(name: str, array: xr.DataArray, other: xr.DataArray | xr.Dataset) -> Iterator[Finding]:
-    """List sizes and coordinates in which an array differs from what it must lie on."""
-    for dim in array.dims:
-        if dim not in other.dims:
-            yield Finding(name, f"has {dim!r}, the dataset has not", f"drop {dim!r} from {name}")
-        elif array.sizes[dim] != other.sizes[dim]:
-            yield Finding(
-                name,
-                f"has {array.sizes[dim]} along {dim!r}, the dataset has {other.sizes[dim]}",
-                "label the cells and days of the dataset, all and no others",
-            )
-        elif dim in array.coords and dim in other.coords and not array.get_index(dim).equals(other.get_index(dim)):
-            known = set(map(repr, other.get_index(dim)))  # as text: dates of two calendars cannot be compared
-            strange = [label for label in array.get_index(dim) if repr(label) not in known]
-            if strange:
-                yield Finding(
-                    name,
-                    f"{len(strange)} of its {array.sizes[dim]} coordinates along {dim!r} are not in the dataset, "
-                    f"such as {strange[0]}",
-                    f"label the cells and days of the dataset; {name}.assign_coords({dim}=dataset[{str(dim)!r}]) "
-                    "where only rounding differs",
-                )
-            else:
-                yield Finding(
-                    name, f"its order along {dim!r} is not the dataset's", f"pass {name}.reindex_like(dataset)"
-                )
 
 
 def _filled(labels: xr.DataArray) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
+from xh2cm.data.align import align
 from xh2cm.data.match import closest
 from xh2cm.data.read_land import place
 from xh2cm.data.times import time_dimension
@@ -164,30 +164,18 @@ def on_land(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parameter | N
         remedy = f'pin its mean: .mean("{day}"); what changes from day to day is left to the networks'
         return Finding(said, f"varies along {day!r}, and a pin is one number, or one for each cell", remedy)
     here = f'give it on this land: pin={{"{name}": ...}}, as .interp_like(...) or .reindex_like(...) makes it'
-    same = {dim for dim, index in mask.indexes.items() if dim in array.indexes and index.equals(array.indexes[dim])}
-    places = {
-        dim: mask[dim].variable for dim in array.dims if dim in array.indexes and dim in mask.coords and dim not in same
-    }
-    for dim, wanted in places.items():
-        places_there, places_here = array.indexes[dim], pd.Index(np.ravel(wanted.values))
-        absent = places_here[~places_here.isin(places_there)]
-        if len(absent):
-            return Finding(said, f"lacks {len(absent)} of {len(places_here)} {dim}, the first {absent[0]}", here)
-        if not places_there.is_unique:
-            return Finding(said, f"names some {dim} more than once", here)
-    found = array.sel(places)
-    if set(found.dims) != set(mask.dims):
-        remedy = here if array.ndim else f'if it is meant as one number: pin={{"{name}": float(...)}}'
+    if strange := [
+        dim for dim in array.dims if dim not in mask.dims and not (dim in array.indexes and dim in mask.coords)
+    ]:
+        problem = f"lies on the axes {axes(array)}, and the land on {axes(mask)}: it has {strange[0]!r} besides"
+        return Finding(said, problem, here)
+    if not array.ndim and mask.ndim:
+        remedy = f'if it is meant as one number: pin={{"{name}": float(...)}}'
         return Finding(said, f"lies on the axes {axes(array)}, and the land on {axes(mask)}", remedy)
-    for dim in mask.dims:
-        if found.sizes[dim] != mask.sizes[dim]:
-            return Finding(said, f"has length {found.sizes[dim]} along {dim}, and the land {mask.sizes[dim]}", here)
-    by_position = set(mask.dims) - same - set(places)
-    for other in set(found.coords) & set(mask.coords):  # such as the latitudes of a curvilinear grid
-        there, here_too = found[other].variable, mask[other].variable
-        alike = set(there.dims) == set(here_too.dims) and there.equals(here_too.transpose(*there.dims))  # type: ignore[no-untyped-call]
-        if by_position & set(there.dims) and not alike:
-            return Finding(said, f"lies elsewhere: its {other} is not that of the land", here)
+    try:
+        found = align(array, mask, said, on=mask.dims, what="the land", remedy=here)
+    except InputError as error:
+        return error.findings[0]
     return (factor * found.drop_vars(list(found.coords)).transpose(*mask.dims)).astype("float32").compute()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.align import align
 from xh2cm.data.match import closest
 from xh2cm.data.reading import PLACES, Input, _axes, _bare, _names, _read_fitting, place_name
 from xh2cm.errors import Finding, InputError
@@ -56,20 +57,12 @@ def read_mask(source: Input, mask: object, findings: list[Finding]) -> xr.DataAr
         remedy = f"take one: .isel({other[0]}=0, drop=True)" if other else "give a mask on all of these axes"
         findings.append(Finding(name, problem, remedy))
         return None
-    elsewhere = [dim for dim in array.dims if not _same_axis(array, ds, dim)]
-    for dim in elsewhere:
-        remedy = f'mask = mask.reindex({dim}=ds["{dim}"], method="nearest")'
-        findings.append(Finding("mask", f"lies elsewhere along {dim!r} than the dataset", remedy))
-    if elsewhere:
+    try:
+        bare = _bare(align(array, ds, name, on=source.land))
+    except InputError as error:
+        findings += error.findings
         return None
-    bare = _bare(array)
     return bare if bare.dtype == bool else bare >= 0.5
-
-
-def _same_axis(array: xr.DataArray, ds: xr.Dataset, dim: Hashable) -> bool:
-    if array.sizes[dim] != ds.sizes[dim]:
-        return False
-    return not (dim in array.indexes and dim in ds.indexes) or bool(array.indexes[dim].equals(ds.indexes[dim]))
 
 
 def read_area(source: Input, findings: list[Finding]) -> xr.DataArray | None:

@@ -1,4 +1,4 @@
-"""How the pages become a site: `make docs`. Nothing is fetched, neither while it is built nor while it is read."""
+"""Sphinx configuration: `make docs`. Neither building nor reading the site needs a network."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from xh2cm.accessor import H2CMAccessor
 from xh2cm.cli import app as command_line
 from xh2cm.plots.plots import Plots
 
-sys.modules["xh2cm.tutorial"] = xh2cm.tutorial  # autodoc looks for what users write
-H2CMAccessor.plot = Plots  # which the property gives: autodoc asks the class
+sys.modules["xh2cm.tutorial"] = xh2cm.tutorial  # autodoc imports the name that users write
+H2CMAccessor.plot = Plots  # the class of the property, since autodoc reads the class
 
-os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # cells show no bar of progress, so need no widgets for one
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # cells show no progress bar
 
 GENERATED = Path(__file__).with_name("reference") / "generated"
 
@@ -52,10 +52,10 @@ templates_path = ["_templates", accessor_templates]
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", r"(?!xh2cm\.).*")]  # a name in a docstring is a link where there is a page for it
 
-# Pages: Markdown, whose code cells are run
+# Pages: Markdown with executed code cells
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
-nb_execution_mode = "force"  # what is built anew is run anew
+nb_execution_mode = "force"  # a page that is built is executed
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_execution_in_temp = True
@@ -65,12 +65,12 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 # Docstrings: numpydoc
 autosummary_generate = True
-autodoc_typehints = "none"  # the docstrings say them
+autodoc_typehints = "none"  # docstrings state the types
 autodoc_member_order = "bysource"
-numpydoc_show_class_members = False  # templates do
+numpydoc_show_class_members = False  # the templates list members
 default_role = "autolink"
 
-highlight_language = "none"  # what a block without a language holds is what a command printed
+highlight_language = "none"  # blocks without a language contain output
 
 html_theme = "pydata_sphinx_theme"
 html_title = "xh2cm"
@@ -91,7 +91,7 @@ html_theme_options = {
 
 
 def mathml(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
-    """Write a formula as browsers read it, without a script."""
+    """Write a formula as MathML, which browsers display without a script."""
     block = isinstance(node, nodes.math_block)
     try:
         formula = tex2mathml(node.astext(), as_block=block)
@@ -103,7 +103,7 @@ def mathml(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> 
 
 
 def generate(_app: Sphinx) -> None:
-    """Write what stands in the code only: the tables, and what each command takes."""
+    """Write the pages generated from the code: the tables and the commands."""
     tables.PAGE.write_text(tables.page(), encoding="utf-8")
     GENERATED.mkdir(exist_ok=True)
     program = get_command(command_line)
@@ -114,12 +114,12 @@ def generate(_app: Sphinx) -> None:
 
 
 def deal(_app: Sphinx, _env: BuildEnvironment, pages: list[str]) -> None:
-    """Deal the pages out: Sphinx gives each process some that follow each other, and those that run code do."""
+    """Distribute the pages: Sphinx gives each process consecutive pages, and those that execute code are consecutive."""
     pages[:] = [page for first in range(8) for page in pages[first::8]]
 
 
 def setup(app: Sphinx) -> None:
-    """Join it to Sphinx."""
+    """Register the math renderer and the event handlers."""
     app.add_html_math_renderer("mathml", inline_renderers=(mathml, None), block_renderers=(mathml, None))
     app.connect("env-before-read-docs", deal)
     app.connect("builder-inited", generate, priority=100)

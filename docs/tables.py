@@ -17,14 +17,14 @@ PAGE = Path(__file__).with_name("variables.md")
 
 
 def table(heads: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [heads, tuple("---" for _ in heads), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def variables(found: Mapping[str, Var]) -> str:
-    """Rows of the variable table."""
-    heads = ("name", "what it is", "units", "CF standard name", "CMIP6", "also found as")
+    """Return the table of variables."""
+    heads = ("name", "description", "units", "CF standard name", "CMIP6", "other names")
     rows = (
         (v.name, v.long_name, v.units, v.standard_name or "", v.cmip or "", ", ".join(v.aliases))
         for v in found.values()
@@ -33,18 +33,18 @@ def variables(found: Mapping[str, Var]) -> str:
 
 
 def networks(nets: Iterable[Net]) -> str:
-    """Rows of a table of networks."""
+    """Return a table of networks."""
     rows = ((n.name, n.kind, ", ".join(n.inputs) or "static features", ", ".join(n.outputs)) for n in nets)
-    return table(("net", "kind", "sees", "gives"), rows)
+    return table(("network", "kind", "inputs", "outputs"), rows)
 
 
 def bounds(p: Parameter) -> str:
-    """Bounds as mathematicians write them."""
+    """Return the bounds as an interval."""
     return f"({p.lower:g}, {'inf' if p.upper == float('inf') else format(p.upper, 'g')})"
 
 
 def processes() -> str:
-    """Every process that ships, by slot, the published one first."""
+    """Return the table of processes, by slot, the published one first."""
     rows = []
     published = Processes()
     for slot in SLOTS:
@@ -57,31 +57,31 @@ def processes() -> str:
                 f"`{p.name}` {bounds(p)}{f' {p.units}' if p.units != '1' else ''}, {p.varies}" for p in kind.parameters
             )
             rows.append((slot, f"`{kind.__name__}`", summary, "<br>".join(learned), source))
-    return table(("slot", "process", "what it says", "what is learned", "source"), rows)
+    return table(("slot", "process", "description", "learned parameters", "source"), rows)
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parameters = ((p.name, p.long_name, p.units, bounds(p), p.varies) for p in Processes().parameters)
     targets = ((t.name, TARGETS[t.name].units, t.compare, " / ".join(t.fields)) for t in TARGET_TABLE)
     priors = ((p.parameter, p.mean, p.std) for p in PRIORS)
     parts = [
         "# Variables, parameters, networks and targets",
-        "Written by `python docs/tables.py` from the tables in the code; do not edit.",
-        "## Forcing\n\nFound by CF standard name, by name (without case) or by `names={...}`.",
+        "Generated from the code by `python docs/tables.py`; do not edit.",
+        "## Forcing\n\nIdentified by CF standard name, by name (case is ignored) or by `names={...}`.",
         variables(FORCING),
-        "## Outputs\n\nAll may be asked for by name: `ds.h2cm.predict(fit, variables=[...])`.",
+        "## Outputs\n\nSelect outputs by name: `ds.h2cm.predict(fit, variables=[...])`.",
         variables(OUTPUTS),
-        "## Learned parameters\n\nOutputs too, by the same names; `fapar` as `fAPAR`.",
-        table(("name", "what it is", "units", "bounds", "varies"), parameters),
-        "## Processes\n\nThe published one of each slot first. [How to swap one](howto/swap-a-process.md).",
+        "## Learned parameters\n\nLearned parameters are outputs, too, under the same names; `fapar` as `fAPAR`.",
+        table(("name", "description", "units", "bounds", "varies"), parameters),
+        "## Processes\n\nThe published process of each slot comes first. [Exchange a process](howto/swap-a-process.md).",
         processes(),
-        "## Networks\n\n`*` takes every daily parameter that no other row names.",
+        "## Networks\n\n`*` stands for every daily parameter that no other row names.",
         networks(PUBLISHED_NETWORKS),
-        "Without carbon, `Processes.water()`:",
+        "The water-only model, `Processes.water()`:",
         networks(WATER_NETWORKS),
-        "## Targets\n\nHow each is compared unless `targets={...}` says otherwise.",
-        table(("target", "units", "compared as", "computed from"), targets),
+        "## Targets\n\nThe default comparison of each target; `targets={...}` changes it.",
+        table(("target", "units", "comparison", "computed from"), targets),
         "## Priors",
         table(("parameter", "mean", "standard deviation"), priors),
     ]

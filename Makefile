@@ -1,9 +1,10 @@
 # make demo   the main job on real data, in .venv          make lint   ruff and mypy, in .venv-test
 # make test   the tests, in .venv-test                     make docs   the pages, in .venv-test, into docs/_build/html
 # make lowest the wheel, with the lowest versions it names, in .venv-lowest       make clean  remove what these made
+# make package  the sdist and the wheel, into dist/, built and checked as a release publishes them
 # Another Python: make test PYTHON=/path/to/python3.   Some tests only: make test ARGS="-k folds".
 
-.PHONY: demo test docs lint lowest clean
+.PHONY: demo test docs lint lowest package clean
 .DEFAULT_GOAL := test
 
 PYTHON ?= $(shell for p in python3.11 python3; do \
@@ -47,6 +48,9 @@ UV = .venv-test/bin/uv
 lowest: .venv-lowest/installed
 	cd .venv-lowest && OMP_NUM_THREADS=1 bin/python -m pytest -n auto --dist loadscope \
 		$(addprefix ../tests/,$(addsuffix .py,data/test_cf data/test_check data/test_units evaluate/test_scores io/test_export loop/test_nvrtc))
+
+package: .venv-test/installed
+	.venv-test/bin/python .ci/package.py
 
 clean:
 	rm -rf .venv .venv-test .venv-lowest build dist docs/_build docs/reference/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache

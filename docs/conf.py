@@ -114,7 +114,7 @@ def generate(_app: Sphinx) -> None:
 
 
 def deal(_app: Sphinx, _env: BuildEnvironment, pages: list[str]) -> None:
-    """Distribute the pages: Sphinx gives each process consecutive pages, and those that execute code are consecutive."""
+    """Distribute pages that execute code over the processes, which Sphinx gives consecutive pages."""
     pages[:] = [page for first in range(8) for page in pages[first::8]]
 
 

@@ -74,7 +74,7 @@ def page() -> str:
         variables(OUTPUTS),
         "## Learned parameters\n\nLearned parameters are outputs, too, under the same names; `fapar` as `fAPAR`.",
         table(("name", "description", "units", "bounds", "varies"), parameters),
-        "## Processes\n\nThe published process of each slot comes first. [Exchange a process](howto/swap-a-process.md).",
+        "## Processes\n\nThe published process of each slot is first. [Exchange a process](howto/swap-a-process.md).",
         processes(),
         "## Networks\n\n`*` stands for every daily parameter that no other row names.",
         networks(PUBLISHED_NETWORKS),

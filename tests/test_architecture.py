@@ -23,8 +23,8 @@ from xh2cm.variables import (
 PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
-    {"variables", "errors", "versions", "text"},
-    {"console", "html", "methods"},
+    {"variables", "errors", "versions", "text", "plaintext"},
+    {"console", "html", "methods", "disk", "ambient"},
     {"targets"},
     {"physics"},
     {"loop"},

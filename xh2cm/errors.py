@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 from typing import NamedTuple
 
+from xh2cm.plaintext import visible
+
 __all__ = [
     "Finding",
     "FitError",
@@ -44,7 +46,7 @@ class Finding(NamedTuple):
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.variable}: {self.problem}\n    -> {self.remedy}"
+        return visible(f"{self.variable}: {self.problem}\n    -> {self.remedy}")
 
 
 def mapping_findings(given: Mapping[str, object], example: str) -> list[Finding]:
@@ -110,7 +112,7 @@ def number_findings(
 
 
 class H2CMError(Exception):
-    """Base of every error xh2cm raises.
+    """Base of every error xh2cm raises; control characters in its text, which may come from a file, are shown as codes.
 
     Examples
     --------
@@ -121,6 +123,9 @@ class H2CMError(Exception):
     ...     print(type(error).__name__)
     FitError
     """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class InputError(H2CMError, ValueError):
@@ -190,3 +195,6 @@ class H2CMWarning(UserWarning):
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("error", xh2cm.H2CMWarning)
     """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())

@@ -22,6 +22,8 @@ import xarray as xr
 
 import xh2cm.physics
 from xh2cm.datasets.published import from_published, read_checkpoint
+from xh2cm.disk.atomic import writing
+from xh2cm.disk.places import local
 from xh2cm.errors import FitError, H2CMWarning, StoreError
 from xh2cm.html import Markup, block, number, pairs, table
 from xh2cm.io.checksums import (
@@ -221,16 +223,13 @@ class Fit:
         >>> sorted(path.name for path in fit.save(tempfile.mkdtemp() + "/fit").iterdir())
         ['SHA256SUMS', 'fit.json', 'folds.nc', 'losses.nc', 'weights.safetensors']
         """
-        target = Path(path)
+        target = local(path)
         if faults := unfit(self):
             raise FitError(f"this fit could not be read again, because {'; '.join(faults)}")
         if os.path.lexists(target) and not (overwrite and os.path.lexists(target / ABOUT)):
             raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier fit")
-        try:
-            with replaced(target) as written:
-                self._write(written)
-        except (OSError, ValueError) as error:  # ValueError: a path that holds what no path can
-            raise StoreError(f"{target} cannot be written: {error}") from error
+        with writing(target), replaced(target) as written:
+            self._write(written)
         return target
 
     def _write(self, folder: Path) -> None:
@@ -420,7 +419,10 @@ def load_fit(path: str | os.PathLike[str], *, processes: Processes | None = None
     ...
     xh2cm.errors.FitError: nowhere does not exist
     """
-    found = Path(path)
+    try:
+        found = local(path)
+    except StoreError as error:
+        raise FitError(f"{path} cannot be read: {error}") from None
     try:
         found = found if os.path.lexists(found) else earlier(found)
         is_file = stat.S_ISREG(found.stat().st_mode)
@@ -483,7 +485,7 @@ def from_folder(folder: Path, processes: Processes | None) -> Fit:
         about = description(folder, read_file(folder / ABOUT, MOST))
         if about["format"] >= 3:
             raise FitError(f"{folder / SUMS} is missing: take another copy of the folder")
-        files = intact(folder, about["sha256"], beside=(ABOUT,))
+        files = intact(folder, about["sha256"], others=(ABOUT,))
     tensors = safetensors.torch.load(files["weights.safetensors"])
     rows = [
         Net(**{**net, "inputs": tuple(net["inputs"]), "outputs": tuple(net["outputs"])}) for net in about["networks"]

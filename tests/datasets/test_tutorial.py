@@ -124,14 +124,6 @@ def test_cache_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatc
         tutorial.open_dataset("delaware")
 
 
-def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XH2CM_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/some/cache")
-    assert tutorial._cache() == Path("/some/cache/xh2cm")
-    monkeypatch.setenv("XH2CM_CACHE", "/elsewhere")
-    assert tutorial._cache() == Path("/elsewhere")
-
-
 def test_corrupted_wheel_is_refused(wheel: Path, offline: Path) -> None:
     published = bytearray(wheel.read_bytes())
     published[len(published) // 2] ^= 1

@@ -386,7 +386,7 @@ def test_a_second_writer_is_told_who_writes(forcing, fit, begun):
     partial = begun.with_name("out.zarr.partial")
     holding = (
         "import sys, pathlib\n"
-        "from xh2cm.io.atomic import sole_writer\n"
+        "from xh2cm.disk.atomic import sole_writer\n"
         "with sole_writer(pathlib.Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(

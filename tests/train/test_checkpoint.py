@@ -18,8 +18,8 @@ import xarray as xr
 
 import xh2cm
 from xh2cm.datasets.open import open_path
+from xh2cm.disk.atomic import sole_writer
 from xh2cm.errors import FitError, H2CMWarning, StoreError
-from xh2cm.io.atomic import sole_writer
 from xh2cm.loop import cache
 from xh2cm.train import Run
 

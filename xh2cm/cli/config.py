@@ -15,8 +15,8 @@ import typer
 from typer.core import TyperCommand
 
 from xh2cm.cli.options import Entry
+from xh2cm.disk.atomic import replace
 from xh2cm.errors import Finding, InputError
-from xh2cm.io.atomic import replace
 
 __all__ = ["Config", "Configured", "WriteConfig"]
 

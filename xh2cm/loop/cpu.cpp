@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <thread>
 #include <tuple>
 #include <utility>
@@ -538,16 +539,28 @@ static void write(const Walk& w, const Block& b, const vec* from, int rows, floa
     for (int r = 0; r < rows; r++) to[b.at(w, lane) * rows + r] = lane_of(from[r], lane);
 }
 
-template <class F> static void parallel(int64_t items, int64_t threads, F work) {  // work() gives what does item after item
+// work() gives what does item after item. Where no more threads can be started, fewer share the items; where none has the
+// memory to work in, std::bad_alloc is thrown.
+template <class F> static void parallel(int64_t items, int64_t threads, F work) {
   std::atomic<int64_t> next{0};
+  std::atomic<bool> lost{false};
   auto worker = [&] {
-    auto one = work();
-    for (int64_t item; (item = next++) < items;) one(item);
+    try {
+      auto one = work();
+      for (int64_t item; (item = next++) < items;) {
+        try { one(item); } catch (const std::bad_alloc&) { lost = true; }
+      }
+    } catch (const std::bad_alloc&) {
+    }
   };
   std::vector<std::thread> others;
-  for (int64_t t = 1; t < std::min(threads, items); t++) others.emplace_back(worker);
+  try {
+    for (int64_t t = 1; t < std::min(threads, items); t++) others.emplace_back(worker);
+  } catch (const std::exception&) {
+  }
   worker();
   for (auto& other : others) other.join();
+  if (lost || next < items) throw std::bad_alloc();
 }
 
 struct Place {  // where a thread works
@@ -688,13 +701,11 @@ static Many<Weights> packed(const Walk& w) {
 static int64_t blocks_of(const Walk& w) { return (w.cells + LANES - 1) / LANES; }
 static Block block_of(const Walk& w, int64_t fold, int64_t block) { return {fold, block * LANES, std::min<int64_t>(LANES, w.cells - block * LANES)}; }
 
-extern "C" {
-int64_t border_floats(const Walk* w) { return w->folds * blocks_of(*w) * ((w->days + STRETCH - 1) / STRETCH) * carried_vectors() * LANES; }
+static int64_t floats_of_border(const Walk& w) { return ((w.days + STRETCH - 1) / STRETCH) * carried_vectors() * LANES; }
 
-void walk_forward(const Walk* walk) {
-  const Walk& w = *walk;
+static void walk_all(const Walk& w) {
   const auto weights = packed(w);
-  const int64_t blocks = blocks_of(w), border = border_floats(walk) / (w.folds * blocks);
+  const int64_t blocks = blocks_of(w), border = floats_of_border(w);
   parallel(w.folds * blocks, w.threads, [&] {
     return [&, place = std::shared_ptr<Place>(new Place)](int64_t item) {
       const int64_t fold = item / blocks;
@@ -703,10 +714,9 @@ void walk_forward(const Walk* walk) {
   });
 }
 
-void walk_backward(const Walk* walk) {
-  const Walk& w = *walk;
+static void walk_all_back(const Walk& w) {
   const auto weights = packed(w);
-  const int64_t blocks = blocks_of(w), border = border_floats(walk) / (w.folds * blocks);
+  const int64_t blocks = blocks_of(w), border = floats_of_border(w);
   // Sums are taken in an order that the number of threads does not change: some blocks in turn, then over those groups.
   const int64_t groups = std::min<int64_t>(blocks, 64);
   auto slopes = many<Slopes>(w.folds * groups);
@@ -728,4 +738,14 @@ void walk_backward(const Walk* walk) {
     };
   });
 }
+
+static int64_t out_of_memory(void (*work)(const Walk&), const Walk& w) {  // whether that is how it ended
+  try { work(w); } catch (const std::bad_alloc&) { return 1; }
+  return 0;
+}
+
+extern "C" {
+int64_t border_floats(const Walk* w) { return w->folds * blocks_of(*w) * floats_of_border(*w); }
+int64_t walk_forward(const Walk* w) { return out_of_memory(walk_all, *w); }
+int64_t walk_backward(const Walk* w) { return out_of_memory(walk_all_back, *w); }
 }

@@ -57,7 +57,8 @@ class Lanes:
     def __init__(self, scheme: Scheme, precision: str) -> None:
         self.scheme = scheme
         self.library = cache.library(PRECISIONS[precision] + scheme.source("cpu.cpp"))
-        self.library.border_floats.restype = ctypes.c_int64
+        for name in ("border_floats", "walk_forward", "walk_backward"):
+            getattr(self.library, name).restype = ctypes.c_int64
 
     def forward(
         self, record: Sequence[Tensor], tensors: Tensors, wanted: Sequence[int], keep: bool
@@ -73,7 +74,8 @@ class Lanes:
         borders = forcing.new_empty(self.library.border_floats(ctypes.byref(arguments)) if keep else 0)
         if keep:
             arguments.borders = borders.data_ptr()
-        self.library.walk_forward(ctypes.byref(arguments))
+        if self.library.walk_forward(ctypes.byref(arguments)):
+            raise MemoryError
         del alive
         return after, outputs, [borders]
 
@@ -91,7 +93,8 @@ class Lanes:
         arrays = {"by_after": by_after, "by_outputs": by_outputs, "by_fixed": by_fixed, "by_carry": by_carry}
         arguments, alive = described(record, tensors, {**arrays, "by_tensors": [x for net in by_nets for x in net]})
         arguments.borders = borders[0].data_ptr()
-        self.library.walk_backward(ctypes.byref(arguments))
+        if self.library.walk_backward(ctypes.byref(arguments)):
+            raise MemoryError
         del alive
         return type(tensors)(by_fixed, by_nets, by_carry)
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 import xarray as xr
 
+from xh2cm.disk.atomic import replace, writing
+from xh2cm.disk.places import local
 from xh2cm.errors import Finding, InputError, StoreError
 from xh2cm.evaluate.scores import by_whom
 from xh2cm.html import Markup, pairs, render
-from xh2cm.io.atomic import replace
 from xh2cm.page import sections
 from xh2cm.page.budgets import budgets
 from xh2cm.page.context import RESIDUALS, Given, beware, share, unit
@@ -99,7 +100,7 @@ def write_page(
     1
     """
     refuse(fit, prediction, data)
-    target = Path(path)
+    target = local(path)
     if os.path.lexists(target) and not overwrite:
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace it")
     if (target.parent / "SHA256SUMS").exists():
@@ -108,10 +109,8 @@ def write_page(
     given = Given(fit, prediction, data, targets, names, units, told)
     with maps.plain_style():
         text = whole(given)
-    try:
+    with writing(target):
         replace(target, text.encode())
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{target} cannot be written: {error}") from error
     return target
 
 

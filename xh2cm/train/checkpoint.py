@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import hashlib
 import importlib.util
+import io
 import json
 import logging
 import math
@@ -26,9 +27,11 @@ import safetensors
 import safetensors.torch
 import torch
 
+from xh2cm.disk.atomic import append, is_draft, reason, replace, sole_writer
+from xh2cm.disk.places import local
 from xh2cm.errors import FitError, H2CMWarning, StoreError
-from xh2cm.io.atomic import replace, sole_writer
 from xh2cm.model.loss import SPLITS
+from xh2cm.plaintext import not_a_formula
 from xh2cm.train.state import Course
 
 __all__ = ["Run", "is_run", "opened", "remembered"]
@@ -38,7 +41,7 @@ log = logging.getLogger(__name__)
 KEPT = 2
 """States that are kept: should the last one be damaged, there is one before it."""
 
-BESIDE = {"lock", "writer.json", ".run.json"}
+BESIDE = {"lock", "writer.json"}
 """What a run that was stopped at once leaves."""
 
 MEMORY = "memory"
@@ -136,7 +139,9 @@ class Run:
                     path.unlink()
             self.record(course, "a")
         except OSError as error:
-            raise StoreError(f"the state of the training cannot be written to {self.folder}: {error}") from error
+            raise StoreError(
+                f"the state of the training cannot be written to {self.folder}: {reason(error)}"
+            ) from error
         self.written = time.monotonic()
 
     def states(self) -> dict[int, Path]:
@@ -151,15 +156,16 @@ class Run:
         """Write the losses of epochs to a table, all of them (``"w"``) or those that are new (``"a"``)."""
         begun, self.recorded = (0 if mode == "w" else self.recorded), course.epoch if course else 0
         new = [
-            (epoch + 1, fold, split, name, loss)
+            (epoch + 1, fold, split, not_a_formula(name), loss)
             for epoch in range(begun, self.recorded)
             for name, losses in course.history[epoch].items()  # type: ignore[union-attr]
             for split, of_split in zip(SPLITS, losses.tolist(), strict=True)
             for fold, loss in zip(self.folds, of_split, strict=True)
             if math.isfinite(loss)  # NaN for folds that have ended
         ]
-        with (self.folder / "losses.csv").open(mode, newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *new] if mode == "w" else new)
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows([COLUMNS, *new] if mode == "w" else new)
+        (replace if mode == "w" else append)(self.folder / "losses.csv", table.getvalue().encode())
         board = self.board  # opened before the first epoch: what it holds of later ones is void
         if mode == "a" and new and board:
             for epoch, fold, split, name, loss in new:
@@ -178,7 +184,9 @@ def is_run(path: Path) -> bool:
     -------
     bool
     """
-    return path.is_dir() and ((path / "run.json").exists() or {p.name for p in path.iterdir()} <= BESIDE)
+    return path.is_dir() and (
+        (path / "run.json").exists() or {p.name for p in path.iterdir() if not is_draft(p)} <= BESIDE
+    )
 
 
 @contextlib.contextmanager
@@ -202,7 +210,7 @@ def opened(
     FitError
         If something else was trained in it.
     """
-    path = Path(folder)
+    path = local(folder)
     about, now = path / "run.json", json.loads(json.dumps(recipe))
     if path.exists() and not is_run(path):
         raise StoreError(f"{path} exists and is no run: give another path")
@@ -213,12 +221,12 @@ def opened(
             before = json.loads(about.read_text()) if about.exists() else None
             if before is None:
                 replace(about, json.dumps(now, indent=1).encode())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FitError(f"{about} cannot be read ({error}): delete {path} to begin anew") from error
         except StoreError:
             raise
         except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error}") from error
+            raise StoreError(f"{path} cannot be written: {reason(error)}") from error
         if before is not None:
             agree(path, before, now)
         yield Run(path, folds, minutes)
@@ -227,8 +235,8 @@ def opened(
 def remembered(folder: str | os.PathLike[str]) -> int | None:
     """Memory that the data of a run were given when it began; None where it has not, or does not say."""
     try:
-        found = json.loads((Path(folder) / "run.json").read_text())[MEMORY]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads((local(folder) / "run.json").read_text())[MEMORY]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if isinstance(found, int) and found > 0 else None
 

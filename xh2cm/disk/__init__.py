@@ -1,0 +1,1 @@
+"""Put files and folders on disk, and find the places they belong to."""

@@ -20,7 +20,7 @@ class CurvedRunoff:
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("curve", "curvature", "1", lower=0.5, upper=3.0),
-        Parameter("steepness", "steepness", "1", lower=0.1, varies="global", start=1.0),
+        Parameter("steepness", "steepness", "1", lower=0.1, varies="global", default=1.413262),
     )
 
     def __call__(self, excess_water, soil_moisture, soil_capacity, curve, steepness):

@@ -23,7 +23,7 @@ from xh2cm.versions import show_versions
 
 if TYPE_CHECKING:
     from xh2cm.fitted import Fit, gather, load_fit
-    from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, SpinUp, networks
+    from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Model, Net, SpinUp, networks
     from xh2cm.physics import Processes
     from xh2cm.variables import Parameter
 
@@ -39,6 +39,7 @@ __all__ = [
     "H2CMWarning",
     "HybridModel",
     "InputError",
+    "Model",
     "Net",
     "Parameter",
     "Processes",
@@ -60,6 +61,7 @@ _LATER = {
     "gather": "xh2cm.fitted",
     "load_fit": "xh2cm.fitted",
     "HybridModel": "xh2cm.model",
+    "Model": "xh2cm.model",
     "Net": "xh2cm.model",
     "PUBLISHED_NETWORKS": "xh2cm.model",
     "SpinUp": "xh2cm.model",

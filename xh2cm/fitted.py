@@ -311,7 +311,7 @@ def described(process: Any) -> dict[str, Any] | None:
     return {
         "name": type(process).__qualname__,
         "settings": settings,
-        "parameters": [dataclasses.asdict(p) for p in process.parameters],
+        "parameters": [p.described for p in process.parameters],
     }
 
 

@@ -118,24 +118,28 @@ class Parameter:
         Open bounds; ``upper`` may be infinite, ``lower`` may not.
     varies : {"daily", "static", "global"}
         A number per cell and day, per cell, or one for the whole domain.
-    start : float
-        Added to what a network gives, or the raw start of a global constant, before it is squeezed into the bounds.
+    default : float, optional
+        Value that training starts near, within the bounds. The middle of the bounds if not given, or
+        ``lower + log(2)`` where there is no upper bound.
 
     Raises
     ------
     InputError
-        If it cannot be an argument's name, has no lower bound, no room between the bounds, or varies in another way.
+        If the name cannot be an argument, the lower bound is infinite, the bounds leave no room between them, the
+        default is not within the bounds, or `varies` is unknown.
 
     Examples
     --------
     >>> from xh2cm import Parameter
-    >>> Parameter("melt_rate", "melt per day and degree", "kg m-2 d-1 K-1", upper=10.0).attrs["valid_range"]
-    [0.0, 10.0]
+    >>> melt = Parameter("melt_rate", "melt per day and degree", "kg m-2 d-1 K-1", upper=10.0, default=2.0)
+    >>> melt.attrs["valid_range"], melt.start
+    ([0.0, 10.0], -1.386294)
 
     Notes
     -----
     A raw number x becomes ``lower + (upper - lower) sigmoid(x + start)``, or ``lower + softplus(x + start)`` where
-    there is no upper bound. For one that is pinned to ``"global"`` see `HybridModel`.
+    there is no upper bound, with the `start` that turns ``x = 0`` into the default. For a parameter that is pinned to
+    ``"global"`` see `HybridModel`.
     """
 
     name: str
@@ -144,7 +148,7 @@ class Parameter:
     lower: float = 0.0
     upper: float = math.inf
     varies: Varies = "daily"
-    start: float = 0.0
+    default: float | None = None
 
     def __post_init__(self) -> None:
         def found(problem: str, remedy: str) -> Finding:
@@ -159,11 +163,11 @@ class Parameter:
             if not isinstance(text, str) or not text
         ]
         odd = [
-            found(f"has {what}={number!r}, which is not a number of Python", f"{what}={default}")
-            for what, number, default in (
+            found(f"has {what}={number!r}, which is not a number of Python", f"{what}={example}")
+            for what, number, example in (
                 ("lower", self.lower, "0.0"),
                 ("upper", self.upper, "1.0"),
-                ("start", self.start, "0.0"),
+                ("default", 0.5 if self.default is None else self.default, "0.5"),
             )
             if not isinstance(number, int | float) or math.isnan(number)
         ]
@@ -176,13 +180,32 @@ class Parameter:
                         f"has bounds ({self.lower}, {self.upper})", "give an upper bound above the lower one, or none"
                     )
                 )
-            if math.isinf(self.start):
-                odd.append(found(f"starts at {self.start}", "start=0.0, before it is squeezed into the bounds"))
+            elif self.default is None:
+                middle = self.lower + (math.log(2.0) if math.isinf(self.upper) else (self.upper - self.lower) / 2)
+                object.__setattr__(self, "default", middle)
+            elif not self.lower < self.default < self.upper:
+                odd.append(found(f"has default={self.default}", f"give a default within ({self.lower}, {self.upper})"))
         findings += odd
         if self.varies not in (kinds := get_args(Varies)):
             findings.append(found(f"varies={self.varies!r} is unknown", f"give one of {', '.join(map(repr, kinds))}"))
         if findings:
             raise InputError(findings)
+
+    @property
+    def start(self) -> float:
+        """Raw number that is squeezed to the default, to the six decimals that float32 can hold."""
+        assert self.default is not None  # noqa: S101 - it was filled in
+        above = self.default - self.lower
+        if math.isinf(self.upper):
+            raw = above + math.log(-math.expm1(-above))
+        else:
+            raw = math.log(above) - math.log(self.upper - self.default)
+        return round(raw, 6) + 0.0
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Return what is written down of it, with the raw start of its default."""
+        return {name: value for name, value in vars(self).items() if name != "default"} | {"start": self.start}
 
     def holds(self, values: Any) -> Any:
         """Tell which `values` lie within the bounds or on them, where nothing that is learned ever comes."""

@@ -189,7 +189,10 @@ def test_an_evaporation_without_energy_limit_is_refused():
         ({"upper": float("nan")}, "has upper=nan, which is not a number"),
         ({"lower": None}, "has lower=None, which is not a number"),
         ({"upper": np.float32(3)}, "which is not a number of Python"),  # could not be saved
-        ({"start": float("inf")}, "starts at inf"),
+        ({"default": float("inf")}, "has default=inf"),
+        ({"default": 0.0}, r"has default=0.0\n.*give a default within \(0.0, inf\)"),
+        ({"default": 2.0, "upper": 2.0}, r"has default=2.0\n.*give a default within \(0.0, 2.0\)"),
+        ({"default": "1"}, "has default='1', which is not a number"),
         ({"varies": "weekly"}, "varies='weekly' is unknown"),
         ({"varies": ["daily"]}, r"varies=\['daily'\] is unknown"),
         ({"name": "melt rate"}, "parameter 'melt rate': cannot be the name of an argument"),
@@ -429,7 +432,7 @@ def test_days_are_wet_and_dry_and_frozen_and_storages_empty_and_full():
     assert ((days["temperature"] > 0) & (days["precipitation"] > 0)).any()
     assert ((days["temperature"] < 0) & (days["precipitation"] > 0)).any()
     found = validate.drawn(
-        (SHARE, Parameter("free", "free", "1", start=-6.5), Parameter("all", "all", "1", varies="global"))
+        (SHARE, Parameter("free", "free", "1", default=0.00150231), Parameter("all", "all", "1", varies="global"))
     )
     assert 0 < found["share"].min() < 1e-3
     assert 1 > found["share"].max() > 1 - 1e-3

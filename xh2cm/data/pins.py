@@ -15,6 +15,7 @@ from xh2cm.data.times import time_dimension
 from xh2cm.data.units import conversion
 from xh2cm.errors import Finding, InputError
 from xh2cm.model.hybrid import PIN_REMEDY, is_number, pin_findings
+from xh2cm.model.model import spelled_out
 from xh2cm.variables import OUTPUTS, Parameter, Var
 
 __all__ = ["Pin", "Pins", "read_pins", "spelled_out", "variables_of"]
@@ -31,39 +32,6 @@ class Pins(NamedTuple):
 
     how: dict[str, float | str]
     maps: xr.Dataset
-
-
-def spelled_out(pin: object, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """Name what is pinned, parameter by parameter.
-
-    Parameters
-    ----------
-    pin : mapping of str to Pin, or str, optional
-        ``"global"`` stands for every parameter, and so does the name ``"*"`` for all that are not named.
-    parameters : iterable of Parameter
-        Of the processes.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    InputError
-        If it is no mapping, or pins all parameters to anything but ``"global"``.
-
-    Examples
-    --------
-    >>> from xh2cm.physics import FractionalRunoff
-    >>> spelled_out("global", FractionalRunoff.parameters)
-    {'groundwater_recharge_fraction': 'global'}
-    """
-    named: object = {"*": pin} if isinstance(pin, str) else {} if pin is None else pin
-    if not isinstance(named, Mapping) or named.get("*", "global") != "global":
-        remedy = 'say which parameter: pin={"q10": 1.5}; or pin="global" for all of them'
-        raise InputError([Finding("pin", f"is {pin!r}", remedy)])
-    rest = dict.fromkeys((p.name for p in parameters), named["*"]) if "*" in named else {}
-    return rest | {name: value for name, value in named.items() if name != "*"}
 
 
 def variables_of(pin: Mapping[str, Any], ds: xr.Dataset) -> list[str]:

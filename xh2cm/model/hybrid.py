@@ -13,12 +13,14 @@ import torch
 from torch.nn.functional import softplus
 
 from xh2cm.errors import Finding, InputError, number_findings
+from xh2cm.html import Markup, block
 from xh2cm.loop.compiled import Loop, choose
 from xh2cm.loop.program import Part, Scheme
 from xh2cm.model.layers import GRU, KINDS, LSTM, MLP, Ready, Weight
 from xh2cm.model.net import EMBEDDING, STATE_INPUTS, Net
 from xh2cm.model.network import PUBLISHED_NETWORKS, WATER_NETWORKS, nearest, row_findings
 from xh2cm.model.spinup import SpinUp
+from xh2cm.model.tables import Row, Tables
 from xh2cm.physics import Processes, residuals, step
 from xh2cm.variables import (
     FORCING,
@@ -68,9 +70,9 @@ class Carry(NamedTuple):
     memory: tuple[tuple[Tensor, ...], ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class HybridModel:
-    """Networks around the physics of a day, for any number of folds at once.
+    """Networks around the physics of a day, for any number of folds at once: a `Model` for so many static features.
 
     The weights of a fold are one row of a matrix (fold, weight): `unpack` gives them names, so that an optimiser, a
     file or a copy need know nothing of networks.
@@ -98,9 +100,9 @@ class HybridModel:
     Notes
     -----
     A learned constant is squeezed into its bounds from a raw number r. Where a process declares it global, r begins at
-    the parameter's `start`. Where it is pinned to ``"global"``, r begins at 1 and stands for ``r * start``, so that an
-    optimiser's steps are shares of the start (a soil of 100 mm would hardly move by steps of 0.005); without a start r
-    begins at 0 and stands for itself.
+    the raw number of its default (`Parameter.start`). Where it is pinned to ``"global"``, r begins at 1 and stands for
+    ``r * start``, so that an optimiser's steps are shares of the start (a soil of 100 mm would hardly move by steps of
+    0.005); without a start r begins at 0 and stands for itself.
 
     Examples
     --------
@@ -121,6 +123,53 @@ class HybridModel:
             object.__setattr__(self, "networks", default)
         if findings := self._findings():
             raise InputError(findings)
+
+    def __repr__(self) -> str:
+        return self.tables({}).text("HybridModel")
+
+    def _repr_html_(self) -> str:
+        return block(self)
+
+    def __html__(self) -> Markup:
+        return self.tables({}).html("HybridModel")
+
+    def tables(self, maps: Mapping[str, str]) -> Tables:
+        """Return what is printed: a table of the parameters and one of the networks that are used.
+
+        Parameters
+        ----------
+        maps : mapping of str to str
+            Names of the variables that parameters are pinned to.
+
+        Returns
+        -------
+        Tables
+
+        Examples
+        --------
+        >>> from xh2cm.model import HybridModel
+        >>> HybridModel(30, pins=(("soil_capacity", "map"),)).tables({"soil_capacity": "awc"}).given_by["soil_capacity"]
+        'pinned to the map awc'
+        """
+        given = dict.fromkeys(self.parameters, "one learned constant")
+        given |= {name: f"network {net}" for net, names in self.gives.items() for name in names}
+        for name, to in self.pinned.items():
+            if to != "global":
+                given[name] = f"pinned to the map {maps.get(name, '')}".strip() if to == "map" else f"pinned to {to:g}"
+        rows = [
+            Row(
+                net.name,
+                net.kind,
+                str(self.width_of(net)),
+                ", ".join(net.inputs) or "static features",
+                ", ".join(self.gives[net.name]) or "embedding of the static features",
+            )
+            for net in ((self.static,) if self.static else ()) + self.daily
+        ]
+        cycles = "water and carbon" if self.processes.carbon else "water"
+        weights = f", {self.size:,} weights with {self.features} static features" if self.features else ""
+        title = f"{cycles}, {len(self.parameters)} parameters{weights}"
+        return Tables(title, self.parameters, given, rows)
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # what is cached is worked out again
@@ -255,17 +304,36 @@ class HybridModel:
                 start = p.start if name not in self.pinned else 1.0 if p.start else 0.0
                 weights[f"global.{name}"] = Weight((), 0.0, start)
         if net := self.static:
-            parts = MLP().weights(self.features, len(self.gives[net.name]), net.width or MLP.width)
+            parts = MLP().weights(self.features, len(self.gives[net.name]), self.width_of(net))
             weights |= {f"{net.name}.{part}": w for part, w in parts.items()}
         for net in self.daily:
-            parts = KINDS[net.kind].weights(net.size, len(self.gives[net.name]), self._width(net))
+            parts = KINDS[net.kind].weights(net.size, len(self.gives[net.name]), self.width_of(net))
             weights |= {f"{net.name}.{part}": w for part, w in parts.items()}
         return weights
 
     def _columns(self, net: Net) -> list[int]:
         return [self.forcing.index(name) for name in net.forcing]
 
-    def _width(self, net: Net) -> int:
+    def width_of(self, net: Net) -> int:
+        """Return the number of hidden units of a network.
+
+        Parameters
+        ----------
+        net : Net
+
+        Returns
+        -------
+        int
+            Its own width, the common one of the daily networks, or that of its kind.
+
+        Examples
+        --------
+        >>> from xh2cm.model import PUBLISHED_NETWORKS, HybridModel
+        >>> [HybridModel(30, width=64).width_of(net) for net in PUBLISHED_NETWORKS[:2]]
+        [150, 64]
+        """
+        if net.kind == "static":
+            return net.width or MLP.width
         return net.width or self.width or KINDS[net.kind].width
 
     @cached_property
@@ -317,7 +385,7 @@ class HybridModel:
         zero = torch.zeros_like(cells)
         return Carry(
             State(zero, zero, zero, zero, torch.full_like(cells, FIRST_NPP)),
-            tuple(KINDS[n.kind].memory(cells, self._width(n)) for n in self.daily),
+            tuple(KINDS[n.kind].memory(cells, self.width_of(n)) for n in self.daily),
         )
 
     def run(
@@ -438,7 +506,7 @@ class HybridModel:
         parts = tuple(
             Part(
                 COMPILED.get(type(KINDS[net.kind]), net.kind),
-                {"WIDTH": self._width(net), "INNER": EMBEDDING},
+                {"WIDTH": self.width_of(net), "INNER": EMBEDDING},
                 tuple(self._columns(net)),
                 tuple(list(STATE_INPUTS).index(n) for n in net.state),
                 len(self.gives[net.name]),

@@ -120,7 +120,7 @@ class PriestleyTaylorEvaporation(SoilAndCanopy):
             lower=1.0,
             upper=1.5,
             varies="global",
-            start=0.08,  # 1.26, as published
+            default=1.2599947,  # 1.26, as published
         ),
     )
 
@@ -168,7 +168,7 @@ class PenmanMonteithEvaporation(SoilAndCanopy):
             lower=0.001,
             upper=0.1,
             varies="static",
-            start=-1.5,  # 0.02, between grass and forest
+            default=0.01906013,  # 0.02, between grass and forest
         ),
     )
 

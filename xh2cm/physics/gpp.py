@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["LightUseGPP", "WaterUseGPP"]
 
 CO2_SENSITIVITY = Parameter(
-    "co2_sensitivity", "CO2 effect on gross primary production", "1e6", varies="global", start=-6.5
+    "co2_sensitivity", "CO2 effect on gross primary production", "1e6", varies="global", default=0.00150231
 )
 
 COLDEST = -8.0
@@ -85,7 +85,7 @@ class LightUseGPP:
             "carbon taken up by net radiation absorbed, warm, moist and at a CO2 effect of 1",
             "g MJ-1",
             upper=5.0,
-            start=-1.0,
+            default=1.344707,
         ),
         Parameter(
             "optimal_temperature",
@@ -94,7 +94,7 @@ class LightUseGPP:
             lower=0.0,
             upper=30.0,
             varies="static",
-            start=-0.7,  # 10
+            default=9.95437,  # 10
         ),
         Parameter(
             "closing_vpd",

@@ -34,7 +34,7 @@ class LinearGroundwater:
             "d-1",
             upper=1.0,
             varies="global",
-            start=-6.0,
+            default=0.002472623,
         ),
     )
 
@@ -76,7 +76,7 @@ class PowerGroundwater:
             "d-1",
             upper=1.0,
             varies="global",
-            start=-6.0,
+            default=0.002472623,
         ),
         Parameter(
             "recession_exponent",
@@ -85,7 +85,7 @@ class PowerGroundwater:
             lower=1.0,
             upper=4.0,
             varies="global",
-            start=-0.7,  # 2
+            default=1.995437,  # 2
         ),
     )
 

@@ -26,7 +26,7 @@ __all__ = ["SHARED_PARAMETERS", "SLOTS", "Process", "Processes"]
 
 SHARED_PARAMETERS = (
     Parameter("fapar", OUTPUTS["fapar"].long_name, OUTPUTS["fapar"].units, upper=1.0),
-    Parameter("soil_capacity", "water the soil can hold", "kg m-2", lower=1.0, varies="static", start=100.0),
+    Parameter("soil_capacity", "water the soil can hold", "kg m-2", lower=1.0, varies="static", default=101.0),
 )
 """Parameters of the land itself: what the networks see of the state is made with them, whatever the processes are."""
 

@@ -39,7 +39,7 @@ class Q10Respiration:
             lower=1.0,
             upper=10.0,
             varies="global",
-            start=-3.0,
+            default=1.426833,
         ),
     )
 
@@ -87,7 +87,7 @@ class LloydTaylorRespiration:
             lower=10.0,
             upper=600.0,
             varies="global",
-            start=0.0,
+            default=305.0,
         ),
     )
 

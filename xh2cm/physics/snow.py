@@ -19,7 +19,7 @@ LATENT_HEAT_OF_FUSION = 0.334
 """MJ kg-1."""
 
 SNOWFALL_CORRECTION = Parameter(
-    "snowfall_correction", "snowfall undercatch correction", "1", upper=1.0, varies="global", start=3.0
+    "snowfall_correction", "snowfall undercatch correction", "1", upper=1.0, varies="global", default=0.95257413
 )
 
 
@@ -95,7 +95,7 @@ class RadiationSnow:
             "melt per day and degree above freezing, without that by radiation",
             "kg m-2 d-1 K-1",
             upper=10.0,
-            start=-1.4,
+            default=1.978161,
         ),
         Parameter(  # learned by cell, it let snow pile up in a cell held out
             "radiation_melt_fraction", "fraction of net radiation that melts snow", "1", upper=1.0, varies="global"

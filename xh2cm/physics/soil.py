@@ -69,7 +69,7 @@ class BetaSoil:
             lower=0.5,
             upper=6.0,
             varies="static",
-            start=-0.7,  # 2.3
+            default=2.324967,  # 2.3
         ),
     )
 

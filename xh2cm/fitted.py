@@ -21,10 +21,11 @@ import torch
 import xarray as xr
 
 import xh2cm.physics
+from xh2cm.data.align import align
 from xh2cm.datasets.published import from_published, read_checkpoint
 from xh2cm.disk.atomic import writing
 from xh2cm.disk.places import local
-from xh2cm.errors import FitError, H2CMWarning, StoreError
+from xh2cm.errors import FitError, H2CMWarning, InputError, StoreError
 from xh2cm.html import Markup, block, number, pairs, table
 from xh2cm.io.checksums import (
     SUMS,
@@ -353,8 +354,10 @@ def gather(fits: Sequence[Fit], labels: xr.DataArray | None = None) -> Fit:
         for fit in fits
     ]
     other = {key for own in said for key, value in own.items() if value != said[0][key]}
-    if not all(label_values(fit).equals(label_values(first)) for fit in fits):  # type: ignore[no-untyped-call]
+    if not all(same(fit.labels, first.labels) for fit in fits):
         other.add("fold labels")
+    if not all(same(fit.maps.get(name), first.maps.get(name)) for fit in fits for name in first.model.maps):
+        other.add("maps of pinned parameters")
     if other:
         raise FitError(f"the fits do not belong together: they differ in {', '.join(sorted(other))}")
     every = [k for fit in fits for k in fit.folds]
@@ -378,9 +381,15 @@ def gather(fits: Sequence[Fit], labels: xr.DataArray | None = None) -> Fit:
     )
 
 
-def label_values(fit: Fit) -> xr.Variable:
-    """Fold labels without coordinates; nothing for a fit that has none."""
-    return xr.Variable((), np.nan) if fit.labels is None else fit.labels.variable
+def same(one: xr.DataArray | None, other: xr.DataArray | None) -> bool:
+    """Tell whether two arrays hold the same at the same labels, whatever the order."""
+    if one is None or other is None:
+        return one is other
+    try:
+        here = align(one, other, "", on=other.dims)
+    except InputError:
+        return False
+    return one.sizes == other.sizes and bool(np.array_equal(here.transpose(*other.dims), other, equal_nan=True))
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def test_all_that_is_wrong_is_found_at_once(known, forcing):
     assert "predict it: variables=[..., 'NPP']" in text
     assert "give the forcing: out.h2cm.emergent(ds)" in text
     assert "'decade' is unknown" in text
-    with pytest.raises(InputError, match="is of other days or cells"):
+    with pytest.raises(InputError, match="forcing: lacks"):
         known.h2cm.emergent(forcing.isel(time=slice(0, 400)))
     with pytest.raises(InputError, match="needs GPP, ET"):
         known[["SWE"]].h2cm.emergent()
@@ -216,5 +216,5 @@ def test_thresholds_that_cannot_be(known, forcing):
     assert {f.variable for f in error.value.findings} == {"flux terr", "rain", "dry_days", "before", "after"}
     with pytest.raises(InputError, match="is not in the forcing"):
         rain_pulses(known, forcing[["vpd"]])
-    with pytest.raises(InputError, match="is of other days or cells"):
+    with pytest.raises(InputError, match="forcing: lacks"):
         rain_pulses(known, forcing.isel(lat=slice(0, 2)))

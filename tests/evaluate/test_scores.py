@@ -497,6 +497,26 @@ def test_a_year_of_one_value_everywhere():
     assert one(found, "RMSE_pooled", "daily") > 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda o: o.isel(site=[1, 0]),
+        lambda o: o.assign_coords(site=o["site"].astype("float32") + np.float32(1e-5)),
+        lambda o: xr.concat([o, o.assign_coords(site=o["site"] + 9)], "site"),
+        lambda o: o.transpose("time", "site"),
+        lambda o: o.assign_coords(time=o["time"] + np.timedelta64(12, "h")),
+    ],
+    ids=["order", "rounding", "more", "transposed", "noon"],
+)
+def test_observations_are_aligned_by_their_coordinates(change):
+    """Labels decide, never positions, and a latitude in single precision is the same latitude."""
+    prediction, observed = (daily(k).assign_coords(site=[52.3, 52.4]) for k in (0, 1))
+    observed["GPP"] = observed["GPP"] * xr.DataArray([1.0, 2.0], dims="site")
+    observed["GPP"].attrs["units"] = UNITS["GPP"]
+    expected = prediction.h2cm.score(observed)
+    xr.testing.assert_identical(prediction.h2cm.score(change(observed)), expected)
+
+
 def test_infinite_values_are_missing():
     prediction, observed = daily(0), daily(1)
     observed["GPP"][3], prediction["GPP"][5] = np.inf, -np.inf
@@ -513,11 +533,11 @@ def test_infinite_values_are_missing():
         (lambda p, o: (p, o.rename(GPP="something")), r"hold nothing to compare with what is predicted \(GPP\)"),
         (lambda p, o: (p.rename(GPP="something"), o), r"hold nothing to compare"),
         (lambda p, o: (p, o.assign_coords(time=o["time"] + np.timedelta64(5000, "D"))), r"runs from 2014.*outside"),
-        (lambda p, o: (p, o.isel(site=[0])), r"have 1 along 'site', the prediction has 2"),
-        (lambda p, o: (p, o.rename(site="gauge")), r"have no axis 'site'.*theirs are time, gauge"),
+        (lambda p, o: (p, o.isel(site=[0])), r"observations: has 1 along 'site', the prediction has 2"),
+        (lambda p, o: (p, o.rename(site="gauge")), r"lies on the axes \(time, gauge\), the prediction on \(site\)"),
         (
-            lambda p, o: (p.assign_coords(site=["a", "b"]), o.assign_coords(site=["b", "a"])),
-            r"lie elsewhere along 'site'",
+            lambda p, o: (p.assign_coords(site=["a", "b"]), o.assign_coords(site=["b", "c"])),
+            r"lacks 1 of the 2 labels of the prediction along 'site', the first a",
         ),
         (lambda p, o: (p.resample(time="MS").mean(), o), r"is not daily and in order"),
         (lambda p, o: (p.isel(time=[0]), o), r"is not daily and in order"),
@@ -539,7 +559,7 @@ def test_what_cannot_be_compared_is_an_error_with_a_remedy(change, said):
     [
         ({"groups": "cover"}, r"no variable 'cover' in the observations"),
         ({"groups": xr.DataArray([1, 2], dims="region")}, r"lie on \('region',\), not on time, site"),
-        ({"groups": xr.DataArray([1, 2, 3], dims="site")}, r"lie elsewhere along 'site'"),
+        ({"groups": xr.DataArray([1, 2, 3], dims="site")}, r"groups: has 3 along 'site', what is compared has 2"),
         ({"groups": xr.DataArray([np.nan, np.nan], dims="site")}, r"hold no label"),
         ({"groups": xr.DataArray(1)}, r"lie on \(\)"),
         ({"targets": ["ET"]}, r"ET: was asked for and is not in the prediction"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import dask
 import numpy as np
 import pytest
@@ -286,11 +288,47 @@ def test_wrong_arguments_are_named(short, fit, arguments, says):
 
 
 def test_held_out_needs_the_cells_of_the_fit(short, fit):
-    with pytest.raises(FitError, match="held-out predictions need the cells"):
-        short.isel(lon=slice(0, 3)).h2cm.predict(fit, member="held-out")
+    with pytest.raises(InputError, match="fold labels of the fit: lacks 4 of the 4 labels of the dataset along 'lon'"):
+        short.assign_coords(lon=short["lon"] + 1).h2cm.predict(fit, member="held-out")
+    with pytest.raises(InputError, match=r"fold labels of the fit: lies on the axes .* it has no 'y'"):
+        short.rename(lat="y").h2cm.predict(fit, member="held-out")
+    with pytest.raises(FitError, match="need the labels of the folds"):
+        short.h2cm.predict(dataclasses.replace(fit, labels=None), member="held-out")
     one = short.h2cm.fit(2, only=[0], **FIT)
     with pytest.raises(FitError, match="need every fold"):
         short.h2cm.predict(one, member="held-out")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ds: ds.sortby("lat"),
+        lambda ds: ds.isel(lat=slice(None, None, -1), lon=[2, 0, 3, 1]),
+        lambda ds: ds.isel(lon=[1, 3]),
+        lambda ds: ds.isel(lat=1, lon=2),
+        lambda ds: ds.transpose("lon", "lat", "time"),
+        lambda ds: ds.assign_coords(lon=ds["lon"] - 360, lat=ds["lat"].astype("float32")),
+        lambda ds: ds.assign_coords(time=ds["time"] + np.timedelta64(12, "h")),
+        lambda ds: ds.isel(time=slice(10, 70)),
+    ],
+    ids=["sorted", "permuted", "subset", "one cell", "transposed", "longitudes", "noon", "days"],
+)
+@pytest.mark.parametrize("scheme", ["cells", "years"])
+def test_held_out_is_by_label(short, scheme, change):
+    """Whatever the order, the fold that had not seen a cell or day predicts it, and no other."""
+    labels = short.h2cm.folds(2, scheme="cells").astype(int)
+    if scheme == "years":
+        labels = (short["time"].dt.day % 2).drop_attrs()
+    fit = short.h2cm.fit(labels, **{**FIT, "scheme": None})
+    other = change(short.drop_dims("month"))
+    every, held = (other.h2cm.predict(fit, member=m)["ET"] for m in ("all", "held-out"))
+    if scheme == "cells":
+        place = {"lat": other["lat"].astype(float), "lon": other["lon"] % 360}
+        mine = labels.sel(place, method="nearest").assign_coords(lat=other["lat"], lon=other["lon"])
+    else:
+        mine = labels.sel(time=other["time"].dt.floor("D")).assign_coords(time=other["time"])
+    expected = every.where(mine == every["fold"]).sum("fold")
+    np.testing.assert_allclose(held, expected.transpose(*held.dims), rtol=1e-5, atol=1e-6)
 
 
 def test_a_published_checkpoint_needs_stored_statistics(parity, short):

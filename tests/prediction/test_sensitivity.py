@@ -187,10 +187,10 @@ def test_changes_that_make_no_sense_are_named_together(short, fit):
     assert "did you mean 'air_temperature'" in text
     assert "forcing rain" in text
     assert "co2: is both added to and multiplied" in text
-    assert "change['vpd']: nan is no finite number" in text
-    assert "change['net_radiation']: is of other days or cells" in text
+    assert "change['vpd']: nan is not a finite number" in text
+    assert "change['net_radiation']: lacks 81 of the 90 labels of the dataset along 'time'" in text
     assert "factor['precipitation']: has the dimension scenario" in text
-    with pytest.raises(InputError, match="'hot' is no finite number"):
+    with pytest.raises(InputError, match="'hot' is not a finite number"):
         short.h2cm.response(fit, {"air_temperature": "hot"})
     with pytest.raises(InputError, match="names no forcing"):
         short.h2cm.response(fit)

@@ -89,7 +89,10 @@ def align(
     [3.0, 1.0, 2.0]
     """
     axes = [dim for dim in array.dims if dim in like.dims] if on is None else list(on)
-    points = [dim for dim in array.dims if dim not in like.dims and dim in array.indexes and dim in like.coords]
+    free = [dim for dim in array.dims if dim not in like.dims and dim in array.indexes and dim in like.coords]
+    points = [dim for dim in free if set(like[dim].dims) <= set(axes)]
+    if isinstance(array, xr.Dataset) and set(axes) <= set(array.dims):  # its other variables may lie anywhere
+        points = []
     reached = {dim for point in points for dim in like[point].dims} | {*array.dims}
     if absent := [str(dim) for dim in axes if dim not in reached]:
         have, want = (", ".join(map(str, dims)) or "no axis" for dims in (array.dims, axes))

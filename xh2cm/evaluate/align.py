@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.align import align
 from xh2cm.data.match import KNOWN, closest, find_variables
 from xh2cm.data.read_land import grid_area, read_area
 from xh2cm.data.read_targets import asked_targets, read_targets, with_targets
@@ -126,9 +127,12 @@ def pair_up(
         )
         if not isinstance(given, xr.Dataset)
     ]
-    findings = findings or list(_unfit(prediction, observations))
+    findings = findings or list(_not_daily(prediction))
     if findings:
         raise InputError(findings)
+    land = land_of(prediction)
+    remedy = "give observations of all cells of the prediction, or cut it: out = out.sel(...)"
+    observations = align(observations, prediction, "observations", on=land, what="the prediction", remedy=remedy)
 
     names = names or {}
     asked_for, asked = asked_targets(targets, names, findings)
@@ -145,7 +149,7 @@ def pair_up(
         name_it = f'say where it is: names={{"{next(iter(wanted), "GPP")}": "..."}}'
         remedy = "give observations of the land and the time of the prediction" if notes else name_it
         findings.append(Finding("observations", "; ".join([problem, *notes]), remedy))
-    lands = {name: shares[name].dims[:1] if name in shares else source.land for name in found}
+    lands = {name: shares[name].dims[:1] if name in shares else land for name in found}
     if len({*lands.values()}) > 1:
         told = ", ".join(f"{name} on {' and '.join(map(str, dims)) or 'one cell'}" for name, dims in lands.items())
         findings.append(Finding("targets", f"lie on different land: {told}", "score them apart: targets=[...]"))
@@ -210,8 +214,8 @@ def _frame(prediction: xr.Dataset, beside: xr.Dataset, area: xr.DataArray) -> xr
     return xr.Dataset({"area": area}, coords={**rest, **places})
 
 
-def _unfit(prediction: xr.Dataset, observations: xr.Dataset) -> Iterator[Finding]:
-    """Say why the two cannot lie side by side."""
+def _not_daily(prediction: xr.Dataset) -> Iterator[Finding]:
+    """Say why a dataset is no daily prediction."""
     if "time" not in prediction.indexes:
         yield Finding("prediction", "has no axis `time`", "give what ds.h2cm.predict(fit) returns")
         return
@@ -219,27 +223,10 @@ def _unfit(prediction: xr.Dataset, observations: xr.Dataset) -> Iterator[Finding
     if prediction.sizes["time"] < 2 or steps.min() < 1 or np.median(steps) > 1:
         problem = "is not daily and in order"
         yield Finding("prediction", problem, "give what ds.h2cm.predict(fit) returns: it is averaged to months here")
-    for dim in _land(prediction):
-        if dim not in observations.dims:
-            axes = ", ".join(map(str, observations.dims)) or "none"
-            problem = f"have no axis {dim!r}, on which the prediction lies (theirs are {axes})"
-            yield Finding("observations", problem, f'bring them to it, or rename theirs: ds.rename(...="{dim}")')
-        elif observations.sizes[dim] != prediction.sizes[dim]:
-            problem = f"have {observations.sizes[dim]} along {dim!r}, the prediction has {prediction.sizes[dim]}"
-            yield Finding("observations", problem, f'select the same cells: ds = ds.sel({dim}=out["{dim}"])')
-        elif not _same_axis(prediction, observations, dim):
-            problem = f"lie elsewhere along {dim!r} than the prediction, or in another order"
-            yield Finding("observations", problem, f'bring them there: ds = ds.reindex({dim}=out["{dim}"])')
 
 
-def _same_axis(one: xr.Dataset | xr.DataArray, other: xr.Dataset, dim: Hashable) -> bool:
-    """Whether an axis has the same length, and the same labels where both have some."""
-    labelled = dim in one.indexes and dim in other.indexes
-    return one.sizes[dim] == other.sizes[dim] and not (labelled and not one.indexes[dim].equals(other.indexes[dim]))
-
-
-def _land(prediction: xr.Dataset) -> tuple[Hashable, ...]:
-    """Axes of a prediction that are neither time nor fold; a state that was kept with it is not looked at."""
+def land_of(prediction: xr.Dataset) -> tuple[Hashable, ...]:
+    """Return the axes of a prediction that are neither time nor fold, leaving out a state that was kept with it."""
     arrays = [array for array in prediction.values() if "carried" not in array.dims]
     axes = [tuple(dim for dim in array.dims if dim not in ("time", "fold")) for array in arrays]
     return max(axes, key=len, default=())
@@ -258,7 +245,7 @@ def _beside(
         ds = ds if dim == name else ds.swap_dims({dim: name})
     if "time" in {*ds.variables, *ds.dims}:
         ds = ds.rename(time="observed_time")
-    land = _land(prediction)
+    land = land_of(prediction)
     places = {name: c for name, c in prediction.coords.items() if set(c.dims) <= set(land) and name not in ds.variables}
     ds = ds.assign_coords({"time": prediction["time"], **{n: c.variable for n, c in places.items() if c.dims}})
     present = [str(name) for name in observations.variables]
@@ -490,12 +477,10 @@ def split(pairs: Pairs, groups: str | xr.DataArray, observations: xr.Dataset) ->
     if not groups.dims or not set(groups.dims) <= {"time", *land}:
         axes = ", ".join(map(str, ("time", *land)))
         findings.append(Finding("groups", f"lie on {groups.dims}, not on {axes}", "give a label per cell, day or both"))
-    for dim in {"time", *land} & {*groups.dims}:
-        if not _same_axis(groups, pairs.frame, dim):
-            problem = f"lie elsewhere along {dim!r} than what is compared"
-            findings.append(Finding("groups", problem, f'groups = groups.sel({dim}=out["{dim}"])'))
     if findings:
         raise InputError(findings)
+    remedy = "label every cell or day that is compared"
+    groups = align(groups, pairs.frame, "groups", on=groups.dims, what="what is compared", remedy=remedy)
     labels = _bare(groups.compute())
     named = labels.notnull()
     if labels.dtype.kind in "OUST":

@@ -18,8 +18,10 @@ from typing import Any, Literal, get_args
 
 import xarray as xr
 
+from xh2cm.data.align import align
 from xh2cm.data.match import closest
 from xh2cm.errors import Finding, InputError
+from xh2cm.evaluate.align import land_of
 from xh2cm.physics.evaporation import LATENT_HEAT, MEGAJOULE_PER_DAY
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
@@ -248,11 +250,19 @@ def same_days_and_cells(
     if forcing is None:
         return {}
     given = forcing[[name for name in FORCING if name in forcing]].drop_vars("feature", errors="ignore")
-    try:
-        xr.align(outputs, given, join="exact")
-    except ValueError as error:
-        problem = f"is of other days or cells than the prediction ({str(error).splitlines()[0]})"
-        findings.append(Finding("forcing", problem, "give the dataset that was predicted on, cut alike"))
+    axes = [dim for dim in ("time", *land_of(outputs)) if dim in outputs.dims]
+    if given:
+        try:
+            given = align(
+                given,
+                outputs,
+                "forcing",
+                on=axes,
+                what="the prediction",
+                remedy="give the dataset that was predicted on",
+            )
+        except InputError as error:
+            findings += error.findings
     return {str(name): array for name, array in given.data_vars.items()}
 
 

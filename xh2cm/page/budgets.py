@@ -6,6 +6,7 @@ from functools import partial
 
 import xarray as xr
 
+from xh2cm.data.align import align
 from xh2cm.errors import InputError
 from xh2cm.evaluate.emergent import QUANTITIES, emergent_quantities
 from xh2cm.html import Markup, items, table
@@ -142,9 +143,9 @@ def forced(given: Given) -> xr.Dataset | str:
     first = given.prediction[given.daily[0]]
     first = first.isel(fold=0, drop=True) if "fold" in first.dims else first
     try:
-        xr.align(first, series, join="exact")
-    except ValueError as error:
-        return f"the data are of other days or cells than the prediction ({str(error).splitlines()[0]})"
+        series = align(series, first, "the data", on=first.dims, what="the prediction")
+    except InputError as error:
+        return f"the data are of other days or cells than the prediction ({because(error)})"
     there = first.isel(time=0, drop=True).notnull() if "time" in first.dims else first.notnull()
     return given.over_land(series.astype(float).where(there)).compute()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from xh2cm.data.align import align
 from xh2cm.data.check import check
 from xh2cm.errors import InputError
 from xh2cm.evaluate.scores import score
@@ -133,9 +134,12 @@ class Given:
         there = first.isel({dim: 0 for dim in ("time", "fold") if dim in first.dims}, drop=True).notnull().compute()
         there = there.drop_vars(list(there.coords))
         if self.checked is not None and "area" in self.checked:
-            given = self.checked["area"].drop_vars(list(self.checked["area"].coords))
-            if dict(given.sizes) == dict(there.sizes) and not bool((given == 1).all()):  # ones: nothing is known
-                return given.where(there, 0.0).fillna(0.0).compute()
+            try:
+                given = align(self.checked["area"], first, "area", on=self.land)
+            except InputError:  # of other cells
+                given = xr.ones_like(self.checked["area"])
+            if not bool((given == 1).all()):  # ones: nothing is known
+                return given.drop_vars(list(given.coords)).where(there, 0.0).fillna(0.0).compute()
         known = plots.known_area(self.prediction, first)
         return None if known is None else known.where(there, 0.0)
 

@@ -15,6 +15,7 @@ import xarray as xr
 from dask.base import tokenize
 from dask.delayed import delayed
 
+from xh2cm.data.align import align
 from xh2cm.data.cf import CONVENTIONS, with_axes
 from xh2cm.data.folds import TEST
 from xh2cm.data.pins import read_pins
@@ -323,22 +324,28 @@ def settled(
 
 
 def held_labels(dataset: xr.Dataset, fit: Fit, member: Member) -> xr.DataArray:
-    """Labels of cells or days along a dimension ``label``; all `TEST` where they do not matter."""
+    """Return the labels of cells or days along a dimension ``label``; all `TEST` where they do not matter.
+
+    Raises
+    ------
+    InputError
+        If the fold labels of the fit do not cover the cells or days of the dataset.
+    FitError
+        If the fit has no fold labels, or lacks folds that they name.
+    """
     mask = dataset["mask"]
     if member != "held-out":
         return xr.full_like(mask, TEST, dtype=np.float32).expand_dims("label", -1)
-    labels = fit.labels
-    on_time = labels is not None and "time" in labels.dims
-    if labels is None or any(
-        d not in labels.dims or labels.sizes[d] != mask.sizes[d] for d in mask.dims if not on_time
-    ):
-        raise FitError(
-            "held-out predictions need the cells the fit was trained on: this dataset has others, give member='mean'"
-        )
-    if on_time and labels.sizes["time"] != dataset.sizes["time"]:
-        raise FitError(
-            "held-out predictions need the period the fit was trained on: this dataset has another, give member='mean'"
-        )
+    if fit.labels is None:
+        raise FitError("held-out predictions need the labels of the folds, which this fit has not: give member='mean'")
+    on_time, on_land = "time" in fit.labels.dims, {*fit.labels.dims} != {"time"}
+    labels = align(
+        fit.labels,
+        dataset[["mask", "time"]],
+        "fold labels of the fit",
+        on=[*(["time"] if on_time else []), *(mask.dims if on_land else [])],
+        remedy="predict cells and days that the fit was made on, or give member='mean', which is not held out",
+    )
     known = labels.isin(list(fit.folds)) | (labels == TEST)
     if bool((labels.notnull() & ~known).any()):
         raise FitError(f"held-out predictions need every fold: this fit holds only {list(fit.folds)}")

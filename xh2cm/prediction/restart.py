@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import xarray as xr
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from xh2cm.data.align import align
 from xh2cm.errors import Finding, InputError
 from xh2cm.model.hybrid import Carry, HybridModel
 from xh2cm.variables import State
@@ -109,7 +109,10 @@ def read_state(state: xr.Dataset, fit: Fit, dataset: xr.Dataset, member: str | i
         begins = f"the dataset begins on {first!s:.10}: it needs that of {before}"
         problem = f"is of the end of {found.attrs['day']}, and {begins}"
         findings.append(Finding(NAME, problem, f"cut the dataset to begin the day after {found.attrs['day']}"))
-    findings += other_land(found, dataset)
+    try:
+        found = align(found, mask, NAME, on=mask.dims, remedy=f"keep the state of all cells of the dataset: {again}")
+    except InputError as error:
+        findings += error.findings
     needed = [member] if isinstance(member, int) else list(fit.folds)
     held = found[AXES[0]].values.tolist() if AXES[0] in found.coords else []
     only_held_out = found.attrs["member"] == "held-out" and not (fit.labels is not None and "time" in fit.labels.dims)
@@ -125,19 +128,3 @@ def read_state(state: xr.Dataset, fit: Fit, dataset: xr.Dataset, member: str | i
     if findings:
         raise InputError(findings)
     return found.sel({AXES[0]: needed}).transpose(AXES[0], *mask.dims, AXES[1]).drop_attrs(deep=False)
-
-
-def other_land(found: xr.DataArray, dataset: xr.Dataset) -> list[Finding]:
-    """Say where a state lies on other cells than a dataset."""
-    mask = dataset["mask"]
-    land = {dim: found.sizes[dim] for dim in found.dims if dim not in AXES}
-    remedy = "select the cells of the dataset in it, in the same order: state.sel(...)"
-    if land != dict(mask.sizes):
-        has, wants = (", ".join(f"{d} {n:,}" for d, n in sizes.items()) or "one cell" for sizes in (land, mask.sizes))
-        return [Finding(NAME, f"is on other land: {has}, and the dataset {wants}", remedy)]
-    places = [n for n, c in dataset.coords.items() if c.dims and set(c.dims) <= set(mask.dims) and n in found.coords]
-    return [
-        Finding(NAME, f"lies at other values of {name} than the dataset", remedy)
-        for name in places
-        if not np.array_equal(found[name].transpose(*dataset[name].dims).values, dataset[name].values)
-    ]

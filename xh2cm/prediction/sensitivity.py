@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from xh2cm.data.align import align
 from xh2cm.data.match import closest
 from xh2cm.errors import Finding, InputError
 from xh2cm.loop.compiled import Loop
@@ -151,10 +152,10 @@ def altered(dataset: xr.Dataset, change: Change, factor: Change) -> tuple[str, x
     ]
     if not change and not factor:
         findings.append(Finding("change", "names no forcing", 'give change={"air_temperature": 1.0}'))
-    for where, given in (("change", change), ("factor", factor)):
-        for name, value in given.items():
-            if name in walked:
-                findings += misfits(f"{where}[{name!r}]", value, dataset)
+    change, factor = (
+        {name: aligned(f"{where}[{name!r}]", value, dataset, findings) for name, value in given.items()}
+        for where, given in (("change", change), ("factor", factor))
+    )
     if findings:
         raise InputError(findings)
     new = {name: dataset[name] + value for name, value in change.items()}
@@ -175,28 +176,28 @@ def altered(dataset: xr.Dataset, change: Change, factor: Change) -> tuple[str, x
     return ", ".join(words), dataset.assign(changed)
 
 
-def misfits(argument: str, value: float | xr.DataArray, dataset: xr.Dataset) -> list[Finding]:
-    """What is wrong with one change itself."""
+def aligned(
+    argument: str, value: float | xr.DataArray, dataset: xr.Dataset, findings: list[Finding]
+) -> float | xr.DataArray:
+    """Bring a change to the cells and days of a dataset, or add to the findings what is wrong with it."""
     if not isinstance(value, xr.DataArray):
         try:
             finite = math.isfinite(value)
         except TypeError:
             finite = False
-        return [] if finite else [Finding(argument, f"{value!r} is no finite number", "give a number or a DataArray")]
+        if not finite:
+            findings.append(Finding(argument, f"{value!r} is not a finite number", "give a number or a DataArray"))
+        return value
     land = ("time", *dataset["mask"].dims)
     if strange := [str(d) for d in value.dims if d not in land]:
-        return [
-            Finding(
-                argument, f"has the dimension {', '.join(strange)}", f"give it on some of {', '.join(map(str, land))}"
-            )
-        ]
+        remedy = f"give it on some of {', '.join(map(str, land))}"
+        findings.append(Finding(argument, f"has the dimension {', '.join(strange)}", remedy))
+        return value
     try:
-        xr.align(dataset[["mask", "vpd"]], value, join="exact")
-    except ValueError as error:
-        return [
-            Finding(argument, f"is of other days or cells ({str(error).splitlines()[0]})", "cut it as the dataset is")
-        ]
-    return []
+        return align(value, dataset[["mask", "time"]], argument, on=value.dims)
+    except InputError as error:
+        findings += error.findings
+        return value
 
 
 def impossible(changed: Mapping[str, xr.DataArray], mask: xr.DataArray) -> list[Finding]:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from xh2cm.errors import Finding
 
@@ -55,6 +54,8 @@ def unwritten(dataset: xr.Dataset, names: Iterable[Hashable]) -> Iterator[Unwrit
     source = dataset.encoding.get("source")
     if not isinstance(source, str | os.PathLike) or not Path(source).is_dir():
         return
+    import zarr  # here, since most datasets come from no Zarr store
+
     try:
         group = zarr.open_group(str(source), mode="r")
     except (OSError, ValueError):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import dask.array
 import numpy as np
 import xarray as xr
 
@@ -152,6 +151,8 @@ def _range(values: Any, axis: tuple[int, ...], bounds: Bounds) -> Any:
     look = partial(_look, bounds=bounds)
     if isinstance(values, np.ndarray):
         return look(values, axis)
+    import dask.array  # takes longer to import than all the rest, and only arrays of Dask need it
+
     nothing = look(np.empty((0,) * values.ndim), axis)
     return dask.array.reduction(values, look, _joined, axis=axis, dtype=nothing.dtype, meta=nothing)
 

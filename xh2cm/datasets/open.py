@@ -7,8 +7,6 @@ import zipfile
 from pathlib import Path
 
 import xarray as xr
-import zarr
-from zarr.storage import ZipStore
 
 from xh2cm.datasets.published import FORCING_GROUPS, open_published
 from xh2cm.errors import Finding, InputError
@@ -45,6 +43,9 @@ def open_path(path: str | os.PathLike[str]) -> xr.Dataset:
     >>> open_path(forcing.h2cm.to_zarr(tempfile.mkdtemp() + "/vpd.zarr"))["vpd"].dims
     ('time', 'lat', 'lon')
     """
+    import zarr
+    from zarr.storage import ZipStore
+
     found = Path(path)
     try:
         if found.is_file() and found.suffix != ".zip":

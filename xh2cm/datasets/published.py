@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-import zarr
-from zarr.abc.store import Store
-from zarr.storage import ZipStore
 
 from xh2cm.errors import Finding, FitError, InputError
 from xh2cm.variables import FORCING, STATIC, TARGETS, Var
@@ -21,7 +18,9 @@ from xh2cm.variables import FORCING, STATIC, TARGETS, Var
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import zarr
     from torch import Tensor
+    from zarr.abc.store import Store
 
 __all__ = ["PublishedWeight", "from_published", "open_published", "published_weights", "read_checkpoint"]
 
@@ -121,6 +120,10 @@ def open_published(store: str | os.PathLike[str] | Store) -> xr.Dataset:
 
 def _open_root(store: str | os.PathLike[str] | Store) -> zarr.Group:
     """Open the group that holds all others, of a folder, a zip file or any other store of zarr."""
+    import zarr
+    from zarr.abc.store import Store
+    from zarr.storage import ZipStore
+
     try:
         if isinstance(store, Store) or not os.fspath(store).endswith(".zip"):
             return zarr.open_group(store if isinstance(store, Store) else os.fspath(store), mode="r")

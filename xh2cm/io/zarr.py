@@ -24,11 +24,9 @@ from typing import Any, NamedTuple
 import dask
 import numpy as np
 import xarray as xr
-import zarr
 from dask.delayed import delayed
 from dask.system import CPU_COUNT
 from dask.utils import key_split, parse_bytes
-from zarr.codecs import ZstdCodec
 
 from xh2cm.data.cf import encoded
 from xh2cm.data.times import datetime_dimensions
@@ -422,6 +420,8 @@ def _take_place(partial: Path, target: Path) -> None:
 
 def _begin(dataset: xr.Dataset, layouts: Mapping[Hashable, Layout], lazy: Sequence[Hashable], store: Path) -> None:
     """Write all but the values of lazy variables."""
+    from zarr.codecs import ZstdCodec
+
     template = dataset.copy()
     for name, variable in dataset.variables.items():
         new = variable.copy(deep=False)
@@ -473,6 +473,8 @@ def _write_region(
     partial: str, number: int, where: Mapping[str, tuple[slice, ...]], values: Mapping[str, np.ndarray]
 ) -> int:
     """Write the chunks of a region, and only when they are on disk its line in the journal."""
+    import zarr
+
     store = Path(partial) / "store"
     try:
         _refuse_vanished(store)

@@ -43,6 +43,14 @@ def bounds(p: Parameter) -> str:
     return f"({p.lower:g}, {'inf' if p.upper == float('inf') else format(p.upper, 'g')})"
 
 
+def described(slot: str, kind: type) -> tuple[str, ...]:
+    """Return the row of a process."""
+    summary, _, rest = inspect.getdoc(kind).partition("\n")
+    source = " ".join(rest.partition("----------\n")[2].partition("\n\n")[0].split())
+    learned = (f"`{p.name}` {bounds(p)}{f' {p.units}' if p.units != '1' else ''}, {p.varies}" for p in kind.parameters)
+    return slot, f"`{kind.__name__}`", summary, "<br>".join(learned), source
+
+
 def processes() -> str:
     """Return the table of processes, by slot, the published one first."""
     rows = []
@@ -50,13 +58,12 @@ def processes() -> str:
     for slot in SLOTS:
         named = (getattr(xh2cm.physics, name) for name in xh2cm.physics.__all__)
         kinds = [kind for kind in named if inspect.isclass(kind) and slot in homes(kind)]
-        for kind in sorted(kinds, key=lambda kind: kind is not type(getattr(published, slot))):
-            summary, _, rest = inspect.getdoc(kind).partition("\n")
-            source = " ".join(rest.partition("----------\n")[2].split())
-            learned = (
-                f"`{p.name}` {bounds(p)}{f' {p.units}' if p.units != '1' else ''}, {p.varies}" for p in kind.parameters
-            )
-            rows.append((slot, f"`{kind.__name__}`", summary, "<br>".join(learned), source))
+        kinds.sort(key=lambda kind: kind is not type(getattr(published, slot)))
+        rows += [described(slot, kind) for kind in kinds]
+    for name in xh2cm.physics.__all__:
+        kind = getattr(xh2cm.physics, name)
+        if inspect.isclass(kind) and hasattr(kind, "after") and not homes(kind) and kind is not Processes:
+            rows += [described("more", kind)]
     return table(("slot", "process", "description", "learned parameters", "source"), rows)
 
 

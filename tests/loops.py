@@ -9,6 +9,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Net, Scaling, networks
+from xh2cm.model.layers import Recurrent
 from xh2cm.model.net import STATE_INPUTS
 from xh2cm.physics import Processes
 from xh2cm.variables import FORCING, Parameter
@@ -28,6 +29,32 @@ class CurvedRunoff:
         share = torch.where(wet > torch.tensor(0.5), torch.tanh(steepness * wet**curve), wet.square() * torch.sqrt(wet))
         return excess_water * share.clamp(max=1.0)
 
+
+class MinimalGated(Recurrent):
+    """A minimal gated unit (Zhou et al., 2016, doi:10.1007/s11633-016-1006-2), which resets after the product."""
+
+    gates = ("inputs", "both", "hidden")
+
+    def cell(self, gates, memory):
+        new, forget, old = gates
+        share = torch.sigmoid(forget)
+        return (torch.lerp(memory[0], torch.tanh(new + share * old), share),)
+
+
+class PeepholeLSTM(Recurrent):
+    """An LSTM whose output gate looks at the new cell state (Gers and Schmidhuber, 2000)."""
+
+    gates = ("both", "both", "both", "both")
+    memories = 2
+
+    def cell(self, gates, memory):
+        enter, forget, new, leave = gates
+        cell = torch.sigmoid(forget) * memory[1] + torch.sigmoid(enter) * torch.tanh(new)
+        return torch.sigmoid(leave + 0.5 * cell) * torch.tanh(cell), cell
+
+
+OWN_KINDS = {"minimal": MinimalGated(), "peephole": PeepholeLSTM()}
+"""Kinds of networks that a user might bring."""
 
 ODD_TABLE = (
     PUBLISHED_NETWORKS[0],

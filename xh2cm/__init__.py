@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xh2cm.fitted import Fit, gather, load_fit
     from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Model, Net, SpinUp, networks
     from xh2cm.physics import Processes
-    from xh2cm.variables import Parameter
+    from xh2cm.variables import Flux, Parameter, Storage, Var
 
 __version__ = "0.1.0.dev0"
 
@@ -34,6 +34,7 @@ __all__ = [
     "Finding",
     "Fit",
     "FitError",
+    "Flux",
     "H2CMAccessor",
     "H2CMError",
     "H2CMWarning",
@@ -44,8 +45,10 @@ __all__ = [
     "Parameter",
     "Processes",
     "SpinUp",
+    "Storage",
     "StoreError",
     "Target",
+    "Var",
     "check",
     "fold_labels",
     "gather",
@@ -67,7 +70,10 @@ _LATER = {
     "SpinUp": "xh2cm.model",
     "networks": "xh2cm.model",
     "Processes": "xh2cm.physics",
+    "Flux": "xh2cm.variables",
     "Parameter": "xh2cm.variables",
+    "Storage": "xh2cm.variables",
+    "Var": "xh2cm.variables",
 }
 """Names whose modules need torch: imported when they are first asked for."""
 

@@ -300,6 +300,7 @@ def model_described(model: HybridModel) -> dict[str, Any]:
         "networks": [dataclasses.asdict(net) for net in model.networks],
         "width": model.width,
         "pins": model.pins,
+        **({"more": [described(process) for process in model.processes.more]} if model.processes.more else {}),
     }
 
 
@@ -504,7 +505,7 @@ def from_folder(folder: Path, processes: Processes | None) -> Fit:
             f"{folder} was made with networks of a kind that is not known here: "
             + ", ".join(f"put yours into xh2cm.model.KINDS[{kind!r}] before loading" for kind in odd)
         )
-    made_with = recalled(about["processes"], processes, folder)
+    made_with = recalled(about["processes"], about.get("more", ()), processes, folder)
     pins = tuple((name, to) for name, to in about.get("pins", ()))
     model = HybridModel(len(about["features"]), made_with, tuple(rows), about["width"], pins)
     weights = tensors.pop("weights")
@@ -572,18 +573,27 @@ def unfit(fit: Fit) -> list[str]:
     return faults
 
 
-def recalled(described_as: Mapping[str, Any], given: Processes | None, path: Path) -> Processes:
-    """The processes a fit was made with: those of the library by name, others as given."""
+def recalled(described_as: Mapping[str, Any], more: Sequence[Any], given: Processes | None, path: Path) -> Processes:
+    """Return the processes that a fit was made with: those of the library by name, others as given."""
     found: dict[str, Any] = {}
     wrong = []
-    for slot in Processes.slots:
-        told = described_as[slot]
+
+    def again(told: Mapping[str, Any] | None, instead: Any) -> tuple[Any, bool]:
+        """Return a process as it is described, or what is given instead of it, and whether that is the same."""
         name = told["name"] if told else None
         kind = getattr(xh2cm.physics, name) if name in xh2cm.physics.__all__ else None
-        process = getattr(given, slot) if given is not None else kind(**told["settings"]) if kind else None
-        if json.loads(json.dumps(described(process))) != told:
-            wrong.append(f"{slot} = {name}(...)" if name else f"{slot} = None")
-        found[slot] = process
+        process = instead if given is not None else kind(**told["settings"]) if told and kind else None
+        return process, json.loads(json.dumps(described(process))) == told
+
+    for slot in Processes.slots:
+        found[slot], same = again(described_as[slot], getattr(given, slot, None))
+        if not same:
+            wrong.append(f"{slot} = {described_as[slot]['name']}(...)" if described_as[slot] else f"{slot} = None")
+    brought = {type(process).__name__: process for process in (given.more if given is not None else ())}
+    those = [again(told, brought.get(told["name"])) for told in more]
+    if len(brought) > len(more) or not all(same for _, same in those):
+        wrong.append(f"more = ({''.join(told['name'] + '(...), ' for told in more).rstrip()})")
+    found["more"] = tuple(process for process, _ in those)
     if wrong:
         raise FitError(
             f"{path} was made with other processes: give load_fit(path, processes=Processes({', '.join(wrong)}))"

@@ -19,15 +19,18 @@ else:  # the table is read without torch
     Tensor = Any
 
 __all__ = [
+    "BOUNDARIES",
     "FORCING",
     "OUTPUTS",
     "SOURCES",
     "STATIC",
     "TARGETS",
+    "Flux",
     "Fluxes",
     "Forcing",
     "Parameter",
     "State",
+    "Storage",
     "Var",
     "variable_table",
 ]
@@ -82,6 +85,12 @@ class Var:
     cell_methods : str
     lower, upper : float
         Plausible range in canonical units; values outside are an error of the input.
+
+    Examples
+    --------
+    >>> from xh2cm import Var
+    >>> Var("wind_speed", "wind speed", "m s-1", "any", "wind_speed", lower=0, upper=60).attrs["standard_name"]
+    'wind_speed'
     """
 
     name: str
@@ -98,7 +107,7 @@ class Var:
 
     @property
     def attrs(self) -> dict[str, str]:
-        """CF attributes of the variable in a dataset."""
+        """Return the CF attributes of the variable in a dataset."""
         named = {} if self.standard_name is None else {"standard_name": self.standard_name}
         methods = {"cell_methods": self.cell_methods} if self.cell_methods else {}
         return named | {"long_name": self.long_name, "units": self.units, **methods}
@@ -224,6 +233,150 @@ class Parameter:
         free = math.isinf(self.upper)
         bounds = {"valid_min": self.lower} if free else {"valid_range": [self.lower, self.upper]}
         return {"long_name": self.long_name, "units": self.units, **method, **bounds}
+
+
+Budget = Literal["water", "carbon", "none"]
+"""What a storage holds, and so which sum it is part of."""
+
+BOUNDARIES: Mapping[str, Budget] = {
+    "precipitation": "water",
+    "atmosphere": "none",
+    "river": "water",
+    "biosphere": "carbon",
+    "outside": "none",
+}
+"""Where fluxes come from and go to other than storages; ``"none"`` takes part in every budget. The biosphere is all the
+carbon that no storage holds; irrigation comes from outside, and leakage or harvest goes there."""
+
+SURFACE_WATER = "surface_water"
+"""Rain and melt water less interception; all of it moves on within the day, to the soil, the river or groundwater."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """A storage that a process brings: it is part of the state, moved by the fluxes that name it, and an output.
+
+    Parameters
+    ----------
+    name : str
+        Argument name in the processes, input name in the networks, and name in the output.
+    long_name : str
+    budget : {"water", "carbon", "none"}
+        Water is in kg m-2 and part of TWS; carbon is in g m-2; a storage of neither keeps an account of its own.
+    start : float
+        Before the spin-up.
+    scale : float
+        What the networks divide it by.
+    units : str
+        Those of the budget if not given.
+    standard_name : str, optional
+        CF standard name, where one exists.
+
+    Raises
+    ------
+    InputError
+        If it cannot be the name of an argument, has no long name, units or known budget, or a start that is not finite.
+
+    Examples
+    --------
+    >>> from xh2cm import Storage
+    >>> Storage("canopy_water", "water on leaves").var.attrs["units"]
+    'kg m-2'
+    """
+
+    name: str
+    long_name: str
+    budget: Budget = "water"
+    start: float = 0.0
+    scale: float = 100.0
+    units: str = ""
+    standard_name: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", self.units or {"water": "kg m-2", "carbon": "g m-2"}.get(self.budget, ""))
+        said = f"storage {self.name!r}"
+        findings = naming_findings(said, self, 'Storage("canopy_water", "water on leaves")')
+        if self.budget == "none" and not self.units:
+            findings.append(Finding(said, "has no units, and no budget that it could take them from", 'units="degC d"'))
+        if self.budget not in (known := get_args(Budget)):
+            remedy = f"give one of {', '.join(map(repr, known))}"
+            findings.append(Finding(said, f"budget={self.budget!r} is unknown", remedy))
+        for what, value in {"start": self.start, "scale": self.scale}.items():
+            if not isinstance(value, int | float) or not math.isfinite(value) or (what == "scale" and value <= 0):
+                findings.append(Finding(said, f"has {what}={value!r}", f"give a finite number: {what}=100.0"))
+        if findings:
+            raise InputError(findings)
+
+    @property
+    def var(self) -> Var:
+        """Return the variable of the output."""
+        quantity: Quantity = "water amount" if self.budget == "water" else "any"
+        return Var(
+            self.name, self.long_name, self.units, quantity, self.standard_name, cell_methods=END_OF_DAY, lower=0
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Flux:
+    """A flux that a process returns: it leaves one storage and enters another, and is an output.
+
+    Parameters
+    ----------
+    name : str
+        Argument name in later processes, and name in the output.
+    source, sink : str
+        A storage, ``"surface_water"`` or one of `BOUNDARIES`. A flux to the atmosphere is part of ET or TER, one to the
+        river of runoff.
+    long_name : str
+        May be left out of a flux of the published model that comes from, or goes to, another place.
+    units : str
+        ``"kg m-2 d-1"`` for water, ``"g m-2 d-1"`` for carbon if not given.
+    standard_name : str, optional
+        CF standard name, where one exists.
+
+    Raises
+    ------
+    InputError
+        If it cannot be the name of an argument, has no long name, or ends where it begins.
+
+    Examples
+    --------
+    >>> from xh2cm import Flux
+    >>> Flux("sublimation", "swe", "atmosphere", "sublimation of snow").sink
+    'atmosphere'
+    """
+
+    name: str
+    source: str
+    sink: str
+    long_name: str = ""
+    units: str = ""
+    standard_name: str | None = None
+
+    def __post_init__(self) -> None:
+        said = f"flux {self.name!r}"
+        if not self.long_name and self.name in OUTPUTS:
+            object.__setattr__(self, "long_name", OUTPUTS[self.name].long_name)
+        findings = naming_findings(said, self, 'Flux("sublimation", "swe", "atmosphere", "sublimation of snow")')
+        if self.source == self.sink:
+            findings.append(Finding(said, f"begins and ends in {self.source!r}", "give another sink"))
+        if findings:
+            raise InputError(findings)
+
+    def var(self, budget: Budget, units: str) -> Var:
+        """Return the variable of the output, of a budget and its units."""
+        quantity: dict[Budget, Quantity] = {"water": "water flux", "carbon": "carbon flux"}
+        return Var(self.name, self.long_name, self.units or units, quantity.get(budget, "any"), self.standard_name)
+
+
+def naming_findings(said: str, one: Any, example: str) -> list[Finding]:
+    """Say why something cannot be named as it is."""
+    found = []
+    if not isinstance(one.name, str) or not one.name.isidentifier() or keyword.iskeyword(one.name):
+        found.append(Finding(said, "cannot be the name of an argument", f"call it like {example}"))
+    if not isinstance(one.long_name, str) or not one.long_name:
+        found.append(Finding(said, f"has no long_name: {one.long_name!r}", f"describe it: {example}"))
+    return found
 
 
 class Forcing(NamedTuple):

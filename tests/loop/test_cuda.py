@@ -7,14 +7,14 @@ from functools import partial
 
 import pytest
 import torch
-from loops import MODELS, PINNED, close, given, given_maps, result
+from loops import MODELS, OWN_KINDS, PINNED, close, given, given_maps, result
 from torch.utils._pytree import tree_leaves
 from turns import Turns
 
 from xh2cm.errors import InputError
 from xh2cm.loop import cache, compiled
 from xh2cm.loop.cuda import STRETCH, Blocks
-from xh2cm.model import HybridModel, hybrid
+from xh2cm.model import KINDS, HybridModel, hybrid, networks
 
 CPU = torch.device("cpu")
 
@@ -50,6 +50,13 @@ def test_blocks_give_the_plain_numbers_in_whatever_order_threads_work(blocks, mo
     close(found[0], result(model, "plain", torch.float64))
     for x, y in zip(tree_leaves(found[0]), tree_leaves(found[1]), strict=True):
         assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("kind", OWN_KINDS)
+def test_a_kind_of_ones_own_is_compiled_from_its_cell(blocks, kind, monkeypatch):
+    monkeypatch.setitem(KINDS, kind, OWN_KINDS[kind])
+    model = HybridModel(3, networks=networks(lstm={"kind": kind}), width=9)
+    close(blocks(model, given(model)), result(model, "plain", torch.float64))
 
 
 @pytest.mark.parametrize(("folds", "cells", "days"), [(1, 1, 1), (1, 3, STRETCH + 1), (3, 5, 2 * STRETCH), (2, 17, 5)])

@@ -8,7 +8,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from loops import MODELS, ODD_TABLE, CurvedRunoff, given, result, same
+from loops import MODELS, ODD_TABLE, OWN_KINDS, CurvedRunoff, MinimalGated, close, given, result, same
 from torch.utils._pytree import tree_leaves
 
 from xh2cm.errors import InputError
@@ -20,6 +20,7 @@ from xh2cm.model import (
     HybridModel,
     Scaling,
     SpinUp,
+    networks,
 )
 from xh2cm.model.layers import MLP
 from xh2cm.physics import Processes
@@ -81,6 +82,35 @@ def test_the_fast_loop_gives_the_plain_ones_numbers(model):
     assert all(same(x, y, 1e-5) for x, y in zip(fast_carry, carry, strict=True))
     for name, expected in gradients.items():
         assert same(fast_gradients[name], expected, 1e-4), name
+
+
+@pytest.mark.parametrize("kind", OWN_KINDS)
+def test_a_kind_of_ones_own_is_compiled_from_its_cell(kind, monkeypatch):
+    monkeypatch.setitem(KINDS, kind, OWN_KINDS[kind])
+    model = HybridModel(3, networks=networks(lstm={"kind": kind}), width=9)
+    close(result(model, "fast"), result(model, "plain", torch.float64))
+
+
+def test_a_kind_that_changes_more_than_its_cell_takes_the_plain_loop(monkeypatch, caplog):
+    class Doubled(MinimalGated):
+        def day(self, ready, features, memory):
+            given, after = super().day(ready, features, memory)
+            return 2.0 * given, after
+
+    class Wide(MinimalGated):
+        gates = ("both",) * 5
+
+        def cell(self, gates, memory):
+            return (torch.tanh(sum(gates)) + memory[0],)
+
+    for kind in (Doubled(), Wide()):
+        monkeypatch.setitem(KINDS, "mine", kind)
+        with caplog.at_level(logging.WARNING, "xh2cm"):
+            caplog.clear()
+            compiled.tell.cache_clear()
+            model = HybridModel(3, networks=networks(lstm={"kind": "mine"}), width=3)
+            close(result(model, "auto"), result(model, "plain", torch.float64))
+        assert "networks of kind mine have no compiled form" in caplog.text
 
 
 def test_the_published_model_at_its_own_size(parity):

@@ -54,8 +54,9 @@ ALTERNATIVES = {
 SHIPPED = {
     name: kind()
     for name in xh2cm.physics.__all__
-    if inspect.isclass(kind := getattr(xh2cm.physics, name)) and homes(kind)
+    if inspect.isclass(kind := getattr(xh2cm.physics, name)) and homes(kind) and not hasattr(kind, "storages")
 }
+"""Without those that bring storages, which have tests of their own."""
 
 
 def test_every_process_that_ships_is_tried_here():

@@ -221,7 +221,7 @@ FILLED: Mapping[str, Callable[[list[Any]], Any]] = {
     "full": lambda args: args[1],
     "full_like": lambda args: args[1],
     "scalar_tensor": lambda args: args[0],
-    **dict.fromkeys(("zeros", "zeros_like"), lambda _: 0.0),
+    **dict.fromkeys(("zeros", "zeros_like", "empty", "empty_like", "empty_permuted"), lambda _: 0.0),
     **dict.fromkeys(("ones", "ones_like"), lambda _: 1.0),
 }
 

@@ -277,8 +277,8 @@ static inline float total(vec x) {
 
 // A recurrent cell of four blocks of gates, and a head on what it hides. The first ALONE blocks see the inputs only, the
 // last ALONE what was hidden yesterday only, the others both. `Cell` says what becomes of the gates.
-template <class S, template <int> class Cell_> struct Recurrent : S {
-  using Cell = Cell_<S::WIDTH>;
+template <class S, class Cell_> struct Recurrent : S {
+  using Cell = Cell_;
   static constexpr int H = S::WIDTH, F = S::FORCINGS, N = S::SIGHTS, K = F + N + H, GATES = 4 * H, OUT = S::GIVES;
   static constexpr int CONSTANT = GATES, MEMORY = Cell::MEMORY, TENSORS = 4;
   static constexpr int ALONE = Cell::ALONE * H, TOGETHER = GATES - ALONE;
@@ -398,8 +398,37 @@ template <int H> struct GruCell {  // gates new (what inputs say), reset, update
   }
 };
 
-template <class S> using Lstm = Recurrent<S, LstmCell>;
-template <class S> using Gru = Recurrent<S, GruCell>;
+template <class S> struct TracedCell {  // gates and their gradient as the model says: `unit` and `unit_back`
+  static constexpr int H = S::WIDTH, ALONE = 0, MEMORY = S::MEMORIES, BESIDE = MEMORY > 1 ? H : 1;
+  struct Day { vec cell[BESIDE]; };
+  struct Memory { vec cell[BESIDE]; };
+  template <class T> static vec* beside(T& x) { return x.cell; }
+
+  static void forward(vec* g, const vec* before, Day& today, Day& next, vec* hidden) {
+    for (int h = 0; h < H; h++) {
+      const vec gates[4] = {g[h], g[H + h], g[2 * H + h], g[3 * H + h]}, past[2] = {before[h], today.cell[h % BESIDE]};
+      vec after[2];
+      S::unit(gates, past, after);
+      hidden[h] = after[0];
+      if (MEMORY > 1) next.cell[h % BESIDE] = after[1];
+    }
+  }
+  static void backward(vec* g, const vec* before, const Day& today, Memory& by, const vec* by_hidden, vec* by_before) {
+    for (int h = 0; h < H; h++) {
+      const vec gates[4] = {g[h], g[H + h], g[2 * H + h], g[3 * H + h]}, past[2] = {before[h], today.cell[h % BESIDE]};
+      const vec by_after[2] = {by_hidden[h], by.cell[h % BESIDE]};
+      vec by_gates[4], by_past[2];
+      S::unit_back(gates, past, by_after, by_gates, by_past);
+      for (int j = 0; j < 4; j++) g[j * H + h] = by_gates[j];
+      by_before[h] = by_past[0];
+      if (MEMORY > 1) by.cell[h % BESIDE] = by_past[1];
+    }
+  }
+};
+
+template <class S> using Lstm = Recurrent<S, LstmCell<S::WIDTH>>;
+template <class S> using Gru = Recurrent<S, GruCell<S::WIDTH>>;
+template <class S> using Traced = Recurrent<S, TracedCell<S>>;
 
 template <class S> struct Mlp : S {
   static constexpr int H = S::WIDTH, E = S::INNER, F = S::FORCINGS, N = S::SIGHTS, K = F + N, OUT = S::GIVES;

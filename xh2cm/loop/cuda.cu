@@ -235,6 +235,25 @@ struct GruCell {  // gates new (what inputs say), reset, update, new (what was h
     return by_hidden * update;
   }
 };
+template <class S> struct TracedCell {  // gates and their gradient as the model says: `unit` and `unit_back`
+  static constexpr int MEMORY = S::MEMORIES;
+  static float forward(Four& g, float before, float& cell) {
+    const float past[2] = {before, cell};
+    float after[2];
+    S::unit((const float*)g.of, (const float*)past, (float*)after);
+    if (MEMORY > 1) cell = after[1];
+    return after[0];
+  }
+  static float backward(Four& g, float before, float cell, float, float by_hidden, float& by_cell) {
+    const float past[2] = {before, cell}, by_after[2] = {by_hidden, by_cell};
+    float by_gates[4], by_past[2];
+    S::unit_back((const float*)g.of, (const float*)past, (const float*)by_after, (float*)by_gates, (float*)by_past);
+    g = {by_gates[0], by_gates[1], by_gates[2], by_gates[3]};
+    if (MEMORY > 1) by_cell = by_past[1];
+    return by_past[0];
+  }
+};
+template <class S> using Traced = Recurrent<S, TracedCell<S>>;
 template <class S> using Lstm = Recurrent<S, LstmCell>;
 template <class S> using Gru = Recurrent<S, GruCell>;
 

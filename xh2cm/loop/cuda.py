@@ -16,7 +16,6 @@ from torch.nn.functional import pad
 
 from xh2cm.loop import nvrtc
 from xh2cm.loop.cache import Unbuilt
-from xh2cm.loop.program import KINDS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +107,7 @@ class Blocks:
         places += [None] * len(every)
         kept = iter(zip(memory, after[1:], borders[1:], strict=True))
         for part, net in zip(self.scheme.parts, nets, strict=True):
-            memories = [(*next(kept), None) for _ in range(KINDS[part.kind].memories)]
+            memories = [(*next(kept), None) for _ in range(part.memories)]
             places += FORMS[part.kind].places(net, memories, [])
         self.launch("walk_forward", (folds, cells, days, 0, days, STRETCH), places)
         return [*after[0].unbind(-1), *after[1:]], outputs, borders if keep else []
@@ -142,7 +141,7 @@ class Blocks:
             places += [*(None,) * len(by_outputs), *by_outputs]
             kept = iter(zip(border[1:], by_memory, strict=True))
             for part, net, rooms in zip(scheme.parts, nets, held, strict=True):
-                pairs = [next(kept) for _ in range(KINDS[part.kind].memories)]
+                pairs = [next(kept) for _ in range(part.memories)]
                 places += FORMS[part.kind].places(net, [(before, None, None, by) for before, by in pairs], rooms)
             self.launch("walk_backward", (folds, cells, days, first, count, stretch), places)
             start = 0
@@ -203,7 +202,7 @@ class Recurrent:
         width = part.sizes["WIDTH"]
         inputs = len(part.forcing) + len(part.sees) + width
         found = [like.new_empty(folds, days + 1, cells, inputs), like.new_empty(folds, days, cells, width, 4)]
-        return found + [like.new_empty(folds, days + 1, cells, width)] * (KINDS[part.kind].memories - 1)
+        return found + [like.new_empty(folds, days + 1, cells, width)] * (part.memories - 1)
 
     def places(self, net: Sequence[Tensor], memories: Memories, room: Sequence[Tensor]) -> list[Tensor | None]:
         """Its ``Global``."""
@@ -254,7 +253,7 @@ class Layers:
         return found
 
 
-FORMS: Mapping[str, Form] = {"Lstm": Recurrent(), "Gru": Recurrent(), "Mlp": Layers()}
+FORMS: Mapping[str, Form] = {"Lstm": Recurrent(), "Gru": Recurrent(), "Traced": Recurrent(), "Mlp": Layers()}
 
 
 def product(seen: Tensor, by: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from itertools import islice
@@ -14,18 +14,10 @@ from xh2cm.loop import codegen
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["KINDS", "Part", "Scheme", "Tensors"]
+__all__ = ["Part", "Scheme", "Tensors"]
 
-
-class Kind(NamedTuple):
-    """A kind of network: how many vectors it hands from one day to the next, and how many tensors it comes as."""
-
-    memories: int
-    tensors: int
-
-
-KINDS: Mapping[str, Kind] = {"Lstm": Kind(2, 4), "Gru": Kind(1, 4), "Mlp": Kind(0, 6)}
-"""Kinds of networks that have a compiled form."""
+GATES = 4
+"""Gates of a recurrent network in the compiled loops."""
 
 
 class Tensors(NamedTuple):
@@ -43,13 +35,18 @@ class Part:
     Parameters
     ----------
     kind : str
-        One of `KINDS`; anything else has no fast loop.
+        Name of its template in the frames: ``"Lstm"``, ``"Gru"``, ``"Mlp"``, or ``"Traced"`` for one whose `cell` is.
     sizes : mapping of str to int
         ``WIDTH``, and ``INNER`` for the second layer of an ``Mlp``.
     forcing, sees : tuple of int
         Which of the forcings, and of the numbers that `Scheme.see` gives, it takes in.
     gives : int
         Number of raw parameters.
+    memories, tensors : int
+        How many vectors it hands from one day to the next, and how many tensors it comes as; none of these if it has no
+        compiled form.
+    cell : callable, optional
+        ``cell(gates, memory) -> memory``, of a ``"Traced"`` one.
     """
 
     kind: str
@@ -57,6 +54,21 @@ class Part:
     forcing: tuple[int, ...]
     sees: tuple[int, ...]
     gives: int
+    memories: int = 0
+    tensors: int = 0
+    cell: Callable[..., Any] | None = None
+
+    def traced(self, name: str) -> str:
+        """Return the functions of a cell, and of its gradient, that its type needs."""
+        if self.cell is None:
+            return ""
+        cell = self.cell
+
+        def unit(gates: Sequence[Tensor], before: Sequence[Tensor]) -> list[list[Tensor]]:
+            return [list(cell(list(gates), tuple(before)))]
+
+        shape = ({"gates": GATES, "before": self.memories}, {"after": self.memories})
+        return codegen.function(f"{name}_unit", unit, *shape) + codegen.gradient(f"{name}_unit_back", unit, *shape)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,13 +107,13 @@ class Scheme:
     def carried(self) -> list[tuple[int, ...]]:
         """What a cell hands from one day to the next: its storages, and the memory of its networks."""
         shapes: list[tuple[int, ...]] = [()] * self.state
-        return shapes + [(part.sizes["WIDTH"],) for part in self.parts for _ in range(KINDS[part.kind].memories)]
+        return shapes + [(part.sizes["WIDTH"],) for part in self.parts for _ in range(part.memories)]
 
     def grouped(self, tensors: Iterable[Tensor]) -> Tensors:
         """Group the tensors of a walk that come one after the other."""
         left = iter(tensors)
         fixed = list(islice(left, self.fixed))
-        nets = [list(islice(left, KINDS[part.kind].tensors)) for part in self.parts]
+        nets = [list(islice(left, part.tensors)) for part in self.parts]
         return Tensors(fixed, nets, list(left))
 
     def source(self, frame: str) -> str:
@@ -127,7 +139,7 @@ class Scheme:
     @cached_property
     def model(self) -> str:
         """What of a program the model says: numbers, physics, the physics' gradient, a type for each network."""
-        if odd := sorted({part.kind for part in self.parts} - KINDS.keys()):
+        if odd := sorted({part.kind for part in self.parts if not part.tensors}):
             raise codegen.Untraceable(f"networks of kind {', '.join(odd)} have no compiled form")
         seeing = ({"fixed": self.fixed, "state": self.state}, {"sight": self.sight})
         living = (
@@ -146,11 +158,17 @@ class Scheme:
         at = 0
         for i, part in enumerate(self.parts):
             sizes = {**part.sizes, "GIVES": part.gives, "AT": at}
-            sizes |= {"FORCINGS": len(part.forcing), "SIGHTS": len(part.sees)}
+            sizes |= {"FORCINGS": len(part.forcing), "SIGHTS": len(part.sees), "MEMORIES": part.memories}
             members = [f"static constexpr int {name} = {size};" for name, size in sizes.items()]
             for name, which in {"forcing": part.forcing, "sight": part.sees}.items():
                 listed = ", ".join(map(str, which or (0,)))
                 members.append(f"static int {name}(int i) {{ constexpr int of[] = {{{listed}}}; return of[i]; }}")
+            if part.cell is not None:
+                text.append(part.traced(f"net{i}"))
+                members += [
+                    f"template <class... A> static void {name}(A... a) {{ net{i}_{name}(a...); }}"
+                    for name in ("unit", "unit_back")
+                ]
             text.append(f"struct Net{i} {{ {' '.join(members)} }};")
             at += part.gives
         nets = ", ".join(f"{part.kind}<Net{i}>" for i, part in enumerate(self.parts))

@@ -16,8 +16,8 @@ from xh2cm.errors import Finding, InputError, number_findings
 from xh2cm.html import Markup, block
 from xh2cm.loop.compiled import Loop, choose
 from xh2cm.loop.program import Part, Scheme
-from xh2cm.model.layers import GRU, KINDS, LSTM, MLP, Ready, Weight
-from xh2cm.model.net import EMBEDDING, STATE_INPUTS, Net
+from xh2cm.model.layers import KINDS, MLP, Ready, Recurrent, Weight, template
+from xh2cm.model.net import EMBEDDING, STATE_INPUTS, DrivenNet, Net
 from xh2cm.model.network import PUBLISHED_NETWORKS, WATER_NETWORKS, nearest, row_findings
 from xh2cm.model.spinup import SpinUp
 from xh2cm.model.tables import Row, Tables
@@ -26,7 +26,6 @@ from xh2cm.variables import (
     FORCING,
     OUTPUTS,
     Fluxes,
-    Forcing,
     Parameter,
     Residuals,
     State,
@@ -49,9 +48,6 @@ CARBON_INPUTS = ("co2", "npp")
 """What networks may see only where carbon is walked."""
 
 PIN_REMEDY = 'give a number, a map on the land, or "global" for one learned constant'
-
-COMPILED: Mapping[type, str] = {LSTM: "Lstm", GRU: "Gru", MLP: "Mlp"}
-"""Kinds of nets that the fast loop knows, as it calls them."""
 
 
 class Scaling(NamedTuple):
@@ -169,7 +165,11 @@ class HybridModel:
         cycles = "water and carbon" if self.processes.carbon else "water"
         weights = f", {self.size:,} weights with {self.features} static features" if self.features else ""
         title = f"{cycles}, {len(self.parameters)} parameters{weights}"
-        return Tables(title, self.parameters, given, rows)
+        flows = [
+            (name, " -> ".join(self.processes.flows[name]), var.units)
+            for name, var in self.processes.brought_fluxes.items()
+        ]
+        return Tables(title, self.parameters, given, rows, self.forcing, flows)
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # what is cached is worked out again
@@ -226,7 +226,10 @@ class HybridModel:
     @cached_property
     def daily(self) -> tuple[Net, ...]:
         """The daily nets that give anything."""
-        return tuple(net for net in self.networks if net.kind != "static" and self.gives[net.name])
+        rows = tuple(net for net in self.networks if net.kind != "static" and self.gives[net.name])
+        if not self.processes.forcing:
+            return rows
+        return tuple(DrivenNet(**vars(net), driving=self.driving) for net in rows)
 
     @cached_property
     def static(self) -> Net | None:
@@ -235,16 +238,26 @@ class HybridModel:
         return net if self.gives[net.name] or any("static" in daily.inputs for daily in self.daily) else None
 
     @cached_property
+    def driving(self) -> dict[str, Var]:
+        """The five forcings, and those that processes bring, by name."""
+        return {**FORCING, **self.processes.forcing}
+
+    @cached_property
+    def sights(self) -> dict[str, float]:
+        """What networks may see of the state, and what it is divided by, with the storages that processes bring."""
+        return {**STATE_INPUTS, **{storage.name: storage.scale for storage in self.processes.storages}}
+
+    @cached_property
     def forcing(self) -> tuple[str, ...]:
-        """Names of the forcings that anything asks for, in the order they are walked in."""
+        """Names of the forcings that a process or network asks for, in order."""
         asked = {"air_temperature", *(name for _, names in self.processes.calls.values() for name in names)}
         asked.update(name for net in self.daily for name in net.inputs)
-        return tuple(name for name in FORCING if name in asked)
+        return tuple(name for name in self.driving if name in asked)
 
     def _findings(self) -> list[Finding]:
         found = pin_findings(dict(self.pins), {p.name: p for p in self.processes.parameters})
         found += [
-            *row_findings(self.networks),
+            *row_findings(self.networks, [*self.driving, *self.sights, "static"]),
             *number_findings({"width": self.width}, {"width": 1}, optional=["width"]),
         ]
         known = {*self.parameters, *(name for net in PUBLISHED_NETWORKS for name in net.outputs)}
@@ -345,7 +358,8 @@ class HybridModel:
     def outputs(self) -> dict[str, Var | Parameter]:
         """Everything a run can record, by field or parameter name; ``fapar`` once, as a state."""
         computed = {n: v for n, v in OUTPUTS.items() if self.processes.carbon or v.quantity != "carbon flux"}
-        return computed | {name: p for name, p in self.parameters.items() if name not in OUTPUTS}
+        computed |= self.processes.outputs
+        return computed | {name: p for name, p in self.parameters.items() if name not in computed}
 
     # -- weights ----------------------------------------------------------------------------------------------------
 
@@ -383,8 +397,9 @@ class HybridModel:
             Only its shape, type and device count.
         """
         zero = torch.zeros_like(cells)
+        brought = [torch.full_like(cells, storage.start) for storage in self.processes.storages]
         return Carry(
-            State(zero, zero, zero, zero, torch.full_like(cells, FIRST_NPP)),
+            self.processes.State(zero, zero, zero, zero, torch.full_like(cells, FIRST_NPP), *brought),
             tuple(KINDS[n.kind].memory(cells, self.width_of(n)) for n in self.daily),
         )
 
@@ -452,7 +467,7 @@ class HybridModel:
                 raw |= dict(zip(self.gives[net.name], given.unbind(-1), strict=True))
             after, fluxes, outputs = self.land(fixed, state, raw_forcing.unbind(-1), raw)
             if wants_residuals:
-                outputs |= residuals(state, after, fluxes)._asdict()
+                outputs |= residuals(state, after, fluxes, self.processes)._asdict()
             return Carry(after, tuple(memory)), outputs
 
         carry = self.start(forcing[:, :, 0, 0]) if carry is None else carry
@@ -466,12 +481,12 @@ class HybridModel:
 
     def daily_output(self, name: str) -> bool:
         """Whether the output `name` has a value each day; pinned fAPAR has, as part of the state."""
-        return name in OUTPUTS or name not in self.constants
+        return name in OUTPUTS or name in self.processes.outputs or name not in self.constants
 
     def sight(self, fixed: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:
-        """What networks may see of `state`, scaled, by name in `STATE_INPUTS`; `fixed`: the land's constants."""
+        """What networks may see of `state`, scaled, by name in `sights`; `fixed`: the land's constants."""
         found = state._asdict() | {"relative_soil_moisture": state.soil_moisture / fixed["soil_capacity"]}
-        return {n: found[n] / scale if scale != 1 else found[n] for n, scale in STATE_INPUTS.items()}
+        return {n: found[n] / scale if scale != 1 else found[n] for n, scale in self.sights.items()}
 
     def land(
         self, fixed: Mapping[str, Tensor], state: State, forcing: Sequence[Tensor], raw: Mapping[str, Tensor]
@@ -480,9 +495,9 @@ class HybridModel:
 
         The state after it, the fluxes, and all to record.
         """
-        today: dict[str, Any] = dict.fromkeys(FORCING) | dict(zip(self.forcing, forcing, strict=True))
+        today: dict[str, Any] = dict.fromkeys(self.driving) | dict(zip(self.forcing, forcing, strict=True))
         parameters = dict(fixed) | {n: self.bounded(n, x) for n, x in raw.items()}
-        after, fluxes = step(self.processes, state, Forcing(**today), parameters)
+        after, fluxes = step(self.processes, state, self.processes.Forcing(**today), parameters)
         return after, fluxes, parameters | fluxes._asdict() | after._asdict()
 
     @cached_property
@@ -493,27 +508,28 @@ class HybridModel:
         outputs = tuple(n for n in self.outputs if self.daily_output(n))
 
         def see(constants: Sequence[Tensor], state: Sequence[Tensor]) -> tuple[list[Tensor]]:
-            return (list(self.sight(dict(zip(fixed, constants, strict=True)), State(*state)).values()),)
+            return (list(self.sight(dict(zip(fixed, constants, strict=True)), self.processes.State(*state)).values()),)
 
         def land(
             constants: Sequence[Tensor], state: Sequence[Tensor], forcing: Sequence[Tensor], given: Sequence[Tensor]
         ) -> tuple[list[Tensor], list[Tensor]]:
-            before, named = State(*state), dict(zip(fixed, constants, strict=True))
+            before, named = self.processes.State(*state), dict(zip(fixed, constants, strict=True))
             after, fluxes, found = self.land(named, before, forcing, dict(zip(raw, given, strict=True)))
-            found |= residuals(before, after, fluxes)._asdict()
+            found |= residuals(before, after, fluxes, self.processes)._asdict()
             return list(after), [found[n] for n in outputs]
 
-        parts = tuple(
-            Part(
-                COMPILED.get(type(KINDS[net.kind]), net.kind),
-                {"WIDTH": self.width_of(net), "INNER": EMBEDDING},
-                tuple(self._columns(net)),
-                tuple(list(STATE_INPUTS).index(n) for n in net.state),
-                len(self.gives[net.name]),
-            )
-            for net in self.daily
-        )
-        counts = len(fixed), len(State._fields), len(self.forcing), len(STATE_INPUTS)
+        def part(net: Net) -> Part:
+            sizes = {"WIDTH": self.width_of(net), "INNER": EMBEDDING}
+            sees = tuple(list(self.sights).index(n) for n in net.state)
+            kind: Any = KINDS[net.kind]
+            where = tuple(self._columns(net)), sees, len(self.gives[net.name])
+            if not (compiled := template(kind)):
+                return Part(net.kind, sizes, *where)
+            cell = kind.unit if compiled == Recurrent.compiled else None
+            return Part(compiled, sizes, *where, kind.memories, kind.tensors, cell)
+
+        parts = tuple(part(net) for net in self.daily)
+        counts = len(fixed), len(self.processes.State._fields), len(self.forcing), len(self.sights)
         return Scheme(parts, *counts, outputs, see, land)
 
     def spun_up(
@@ -542,8 +558,8 @@ class HybridModel:
             before = carry
             carry, _ = self.run(weights, forcing, static, scaling, (), before, loop)
             if spinup.drift is not None and all(
-                bool(((new - old).abs() <= spinup.drift).all())
-                for new, old in zip(carry.state[:3], before.state[:3], strict=True)
+                bool(((getattr(carry.state, name) - getattr(before.state, name)).abs() <= spinup.drift).all())
+                for name in self.processes.water_storages
             ):
                 break
         return carry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch.nn.functional import leaky_relu, pad
@@ -34,7 +34,11 @@ class Ready(NamedTuple):
 
 
 class Kind(Protocol):
-    """What a kind of net must do; `GRU` and `MLP` show how."""
+    """A kind of network. A recurrent one is a `Recurrent` with a few lines of its own; `MLP` shows one that is not.
+
+    The compiled loop knows a kind by its attribute `compiled`, the name of a template in ``cpu.cpp`` and ``cuda.cu``,
+    or by its `cell` where that is all it changes of a `Recurrent`. Any other is run by the plain loop.
+    """
 
     width: int
 
@@ -99,17 +103,54 @@ class Gates(torch.autograd.Function):
         return torch.cat([by_new * g, by_new * cell, by_new * i, by_hidden * seen], -1) * slope, by_new * f
 
 
+MOST_GATES, MOST_MEMORIES = 4, 2
+"""What the compiled loop has room for."""
+
+Sees = Literal["both", "inputs", "hidden"]
+"""What a gate sees: today's inputs, what was hidden yesterday, or both."""
+
+
 class Recurrent:
-    """A recurrent cell of so many gates and a linear layer on its hidden state."""
+    """A recurrent cell and a linear layer on its hidden state.
+
+    A kind of one's own says what its gates see and what becomes of them; weights and both loops follow from that:
+
+    >>> import torch
+    >>> from xh2cm.model.layers import KINDS, Recurrent
+    >>> class MinimalGated(Recurrent):
+    ...     gates = ("inputs", "both", "hidden")
+    ...
+    ...     def cell(self, gates, memory):
+    ...         new, forget, old = gates
+    ...         share = torch.sigmoid(forget)
+    ...         return (torch.lerp(memory[0], torch.tanh(new + share * old), share),)
+    >>> KINDS["minimal"] = MinimalGated()
+    >>> import xh2cm
+    >>> xh2cm.Model(networks=xh2cm.networks(lstm={"kind": "minimal"})).networks[1].kind
+    'minimal'
+    """
 
     width = 100
-    gates: int
+    compiled = "Traced"
+    tensors = 4
+
+    gates: tuple[Sees, ...]
+    memories = 1
+    """How many vectors are remembered, the hidden one first."""
+
+    def cell(self, gates: Sequence[Tensor], memory: Memory) -> Memory:
+        """Return what is remembered of today, each number by itself, from the gates before any function."""
+        raise NotImplementedError
+
+    def unit(self, gates: Sequence[Tensor], memory: Memory) -> Memory:
+        """Return `cell` of as many gates as it has."""
+        return self.cell(gates[: len(self.gates)], memory)
 
     def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
-        """Its weights by name."""
+        """Return its weights by name."""
         bound = 1 / math.sqrt(width)
-        ih, bias_ih = linear(self.gates * width, inputs, bound)
-        hh, bias_hh = linear(self.gates * width, width, bound)
+        ih, bias_ih = linear(sum(sees != "hidden" for sees in self.gates) * width, inputs, bound)
+        hh, bias_hh = linear(sum(sees != "inputs" for sees in self.gates) * width, width, bound)
         head, bias = linear(outputs, width)
         return {
             "weight_ih": ih,
@@ -120,16 +161,43 @@ class Recurrent:
             "head.bias": bias,
         }
 
+    def memory(self, cells: Tensor, width: int) -> Memory:
+        """Return what is remembered before the first day: zeros."""
+        return (cells.new_zeros(*cells.shape, width),) * self.memories
+
+    def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
+        """Return weights made ready for a record, with zeros for what a gate does not see, and four gates at least."""
+        constant, matrix = first_layer(weights["weight_ih"], weights["bias_ih"], net, embedding)
+        bias, hidden = affine(weights["bias_hh"], weights["weight_hh"])
+        of_inputs, of_hidden = ([sees != other for sees in self.gates] for other in ("hidden", "inputs"))
+        return Ready(
+            self.placed(constant, of_inputs) + self.placed(bias, of_hidden),
+            torch.cat([self.placed(matrix, of_inputs), self.placed(hidden, of_hidden)], 1),
+            affine(weights["head.bias"], weights["head.weight"]),
+        )
+
+    @staticmethod
+    def placed(x: Tensor, where: Sequence[bool]) -> Tensor:
+        """Return gates (..., gate x width) at the places where they are, zeros elsewhere."""
+        blocks = iter(x.chunk(sum(where), -1))
+        width = x.shape[-1] // sum(where)
+        nothing = x.new_zeros(*x.shape[:-1], width)
+        places = [*where, *[False] * (MOST_GATES - len(where))]
+        return torch.cat([next(blocks) if there else nothing for there in places], -1)
+
+    def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
+        """Return raw outputs of today and the memory for tomorrow."""
+        gates = torch.baddbmm(ready.constant, torch.cat([*features, memory[0]], -1), ready.matrix)
+        after = self.unit(gates.split(memory[0].shape[-1], -1), memory)
+        return torch.baddbmm(ready.rest[0], after[0], ready.rest[1]), after
+
 
 class LSTM(Recurrent):
     """An LSTM cell and a linear layer on its hidden state, gates in PyTorch's order (i, f, g, o)."""
 
-    gates = 4
-
-    def memory(self, cells: Tensor, width: int) -> Memory:
-        """Hidden and cell state, all zero."""
-        zero = cells.new_zeros(*cells.shape, width)
-        return zero, zero
+    compiled = "Lstm"
+    gates = ("both", "both", "both", "both")
+    memories = 2
 
     def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
         """Weights made ready for a record."""
@@ -156,11 +224,8 @@ class GRU(Recurrent):
     Cho et al. (2014), doi:10.3115/v1/D14-1179; as PyTorch has it, which resets what was hidden after its product.
     """
 
-    gates = 3
-
-    def memory(self, cells: Tensor, width: int) -> Memory:
-        """Hidden state, zero."""
-        return (cells.new_zeros(*cells.shape, width),)
+    compiled = "Gru"
+    gates = ("inputs", "both", "both", "hidden")
 
     def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
         """Weights made ready for a record, as (n, r, z, n): first what inputs say to n, last what was hidden says."""
@@ -190,6 +255,9 @@ class MLP:
     """Two hidden layers with LeakyReLU, the second of the embedding's size; remembers nothing."""
 
     width = 150
+    compiled = "Mlp"
+    memories = 0
+    tensors = 6
 
     def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
         """Its weights by name."""
@@ -232,5 +300,15 @@ class MLP:
         return embedding, torch.baddbmm(rest[2], embedding, rest[3])
 
 
+def template(kind: Kind) -> str:
+    """Return the template that a kind is compiled by; none if its methods are not those the template stands for."""
+    own: str = vars(type(kind)).get("compiled", "")
+    if own or not isinstance(kind, Recurrent):
+        return own
+    unchanged = all(getattr(type(kind), name) is getattr(Recurrent, name) for name in ("ready", "day", "memory"))
+    fits = len(kind.gates) <= MOST_GATES and kind.memories <= MOST_MEMORIES
+    return Recurrent.compiled if unchanged and fits else ""
+
+
 KINDS: dict[str, Kind] = {"lstm": LSTM(), "gru": GRU(), "mlp": MLP()}
-"""Kinds of nets by name; add a kind to use it in a row."""
+"""Kinds of networks by name; a kind that is added here can be named in a row."""

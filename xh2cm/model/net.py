@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import ClassVar
 
 from xh2cm.variables import FORCING
-
-if TYPE_CHECKING:
-    pass
 
 EMBEDDING = 12
 """Numbers the static net hands to every daily net."""
@@ -35,7 +32,8 @@ class Net:
     kind : str
         A key of `KINDS`.
     inputs : tuple of str
-        In order: names of forcings (standardised), of `STATE_INPUTS`, or ``"static"``.
+        In order: names of forcings (standardised), of `STATE_INPUTS`, of forcings and storages that the processes
+        bring, or ``"static"``.
     outputs : tuple of str
         Parameters it gives. One row may give ``"*"``: every daily parameter that no row names.
     width : int, optional
@@ -55,24 +53,29 @@ class Net:
     outputs: tuple[str, ...]
     width: int | None = None
 
+    driving: ClassVar[Collection[str]] = FORCING
+
+    def _group(self, name: str) -> str:
+        """Return whether an input is ``"forcing"``, ``"state"`` or ``"static"``."""
+        return "static" if name == "static" else "forcing" if name in self.driving else "state"
+
     @property
     def forcing(self) -> list[str]:
-        """What it sees of the forcing."""
-        return [name for name in self.inputs if name in FORCING]
+        """Inputs that are forcing."""
+        return [name for name in self.inputs if self._group(name) == "forcing"]
 
     @property
     def state(self) -> list[str]:
-        """What it sees of the state."""
-        return [name for name in self.inputs if name in STATE_INPUTS]
+        """Inputs that are storages or made of them."""
+        return [name for name in self.inputs if self._group(name) == "state"]
 
     def columns(self, which: str) -> list[int]:
         """Columns of the first weight matrix that are `which` of ``"forcing"``, ``"state"`` and ``"static"``."""
         found: dict[str, list[int]] = {"forcing": [], "state": [], "static": []}
         at = 0
         for name in self.inputs:
-            group = "forcing" if name in FORCING else "static" if name == "static" else "state"
             size = EMBEDDING if name == "static" else 1
-            found[group].extend(range(at, at + size))
+            found[self._group(name)].extend(range(at, at + size))
             at += size
         return found[which]
 
@@ -80,3 +83,10 @@ class Net:
     def size(self) -> int:
         """Number of input features."""
         return sum(EMBEDDING if name == "static" else 1 for name in self.inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class DrivenNet(Net):
+    """A row of a model whose processes bring forcing: `driving` names all that there is."""
+
+    driving: Collection[str] = tuple(FORCING)  # type: ignore[misc]

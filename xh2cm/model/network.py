@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xh2cm.errors import Finding, InputError
 from xh2cm.model.layers import KINDS
-from xh2cm.model.net import STATE_INPUTS, Net
-from xh2cm.variables import FORCING
+from xh2cm.model.net import Net
 
 if TYPE_CHECKING:
     pass
@@ -104,8 +103,8 @@ def networks(table: Sequence[Net] = PUBLISHED_NETWORKS, /, **changes: Any) -> tu
     Raises
     ------
     InputError
-        If there is no such row, field, kind or input; all findings at once. Outputs are looked at with the processes,
-        by `HybridModel`.
+        If there is no such row, field or kind; all findings at once. Inputs and outputs depend on the processes and are
+        checked with them, by `Model`.
 
     Examples
     --------
@@ -154,9 +153,8 @@ def with_changes(net: Net, change: Mapping[str, Any]) -> Net:
     return dataclasses.replace(net, **{**change, **lists})
 
 
-def row_findings(table: Sequence[Net]) -> list[Finding]:
-    """What is wrong with rows, whatever the processes are."""
-    inputs = [*FORCING, *STATE_INPUTS, "static"]
+def row_findings(table: Sequence[Net], known: Collection[str] | None = None) -> list[Finding]:
+    """Say what is wrong with rows; inputs are looked for among those that are `known`, if these are given."""
     names = [net.name for net in table]
     findings = [
         Finding("networks", f"{names.count(name)} rows are called {name!r}", "give each a name of its own")
@@ -171,8 +169,8 @@ def row_findings(table: Sequence[Net]) -> list[Finding]:
         if net.width is not None and not (isinstance(net.width, int) and net.width > 0):
             findings.append(Finding(where, f"a width of {net.width!r}", "give the number of hidden units, or None"))
         for name in dict.fromkeys(net.inputs):
-            if name not in inputs:
-                findings.append(Finding(where, f"unknown input {name!r}", nearest(name, inputs)))
+            if known is not None and name not in known:
+                findings.append(Finding(where, f"unknown input {name!r}", nearest(name, known)))
             elif net.inputs.count(name) > 1:
                 findings.append(Finding(where, f"sees {name!r} {net.inputs.count(name)} times", "name it once"))
     return findings

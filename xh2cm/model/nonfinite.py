@@ -73,7 +73,7 @@ class Watched:
         """Ask a process, and blame it if only what it gives is not finite."""
         found = call(*given)
         if all(finite(x) for x in given) and not all(finite(x) for x in tree_leaves(found)):
-            process = self.processes.evaporation if slot == "limit" else getattr(self.processes, slot)
+            process = self.processes.evaporation if slot == "limit" else self.processes.all[slot]
             with_what = ", ".join(f"{n} = {float(x.flatten()[0]):.6g}" for n, x in zip(names, given, strict=True))
             gives = ", ".join(f"{float(x.flatten()[0]):.6g}" for x in tree_leaves(found))
             raise Blamed(f"{slot} ({type(process).__name__})", f"gives {gives} for {with_what}")

@@ -355,7 +355,7 @@ def provenance(given: Given) -> Markup:
             rows = [[listed(row.get(key)) for key in head] for row in said["targets"]]
             parts.append(table("Targets", ["target", "shown by", *head[2:]], rows))
         model = given.fit.model
-        rows = [[slot, type(getattr(model.processes, slot)).__name__] for slot in model.processes.slots]
+        rows = [[turn, type(process).__name__] for turn, process in model.processes.all.items()]
         parts.append(table("Processes", ["slot", "process"], rows))
         rows = [[net.name, net.kind, listed(net.inputs), listed(net.outputs)] for net in model.networks]
         parts.append(table("Networks", ["network", "kind", "sees", "gives"], rows))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from xh2cm.physics.evaporation import MEGAJOULE_PER_DAY
-from xh2cm.variables import Parameter
+from xh2cm.variables import SURFACE_WATER, Flux, Parameter, Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DegreeDaySnow", "RadiationSnow"]
+__all__ = ["DegreeDaySnow", "LiquidWaterSnow", "RadiationSnow"]
 
 LATENT_HEAT_OF_FUSION = 0.334
 """MJ kg-1."""
@@ -147,3 +147,75 @@ class RadiationSnow:
         )
         melt = torch.where(temperature > 0.0, by_radiation + restricted_melt_rate * temperature, torch.zeros_like(swe))
         return snowfall_correction * frozen, precipitation - frozen, torch.minimum(swe, melt)
+
+
+@dataclasses.dataclass(frozen=True)
+class LiquidWaterSnow:
+    """A snowpack holds melt water up to a fraction of its ice, and freezes it again: the snow routine of HBV.
+
+    Ice melts as in `DegreeDaySnow`. Melt water above ``liquid_water_capacity`` times the ice leaves the pack as
+    ``snow_melt``; on days below 0 degC, ``refreezing_coefficient`` times the melt rate times the frost turns to ice
+    again. The liquid water is a storage of its own, ``snow_liquid``: `SWE` is the ice alone, TWS holds both. Rain falls
+    through the pack.
+
+    References
+    ----------
+    Lindstrom et al. (1997), doi:10.1016/S0022-1694(97)00041-3
+    """
+
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        *DegreeDaySnow.parameters,
+        Parameter(
+            "liquid_water_capacity",
+            "liquid water that a snowpack can hold by its ice",
+            "1",
+            upper=0.2,
+            varies="global",
+        ),
+        Parameter(
+            "refreezing_coefficient",
+            "rate of refreezing by that of melting",
+            "1",
+            upper=0.2,
+            varies="global",
+            default=0.05,
+        ),
+    )
+    storages: ClassVar[tuple[Storage, ...]] = (Storage("snow_liquid", "liquid water in snow"),)
+    fluxes: ClassVar[tuple[Flux, ...]] = (
+        Flux("snow_melt", "snow_liquid", SURFACE_WATER),
+        Flux("ice_melt", "swe", "snow_liquid", "melt of ice in the snowpack"),
+        Flux("refreezing", "snow_liquid", "swe", "refreezing of melt water in the snowpack"),
+    )
+
+    def __call__(
+        self,
+        swe: Tensor,
+        snow_liquid: Tensor,
+        precipitation: Tensor,
+        temperature: Tensor,
+        snow_melt_rate: Tensor,
+        snowfall_correction: Tensor,
+        liquid_water_capacity: Tensor,
+        refreezing_coefficient: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return snowfall, rainfall, outflow, melt and refreezing of a day.
+
+        Parameters
+        ----------
+        swe, snow_liquid : Tensor, (fold, cell), kg m-2
+            At the end of yesterday.
+        precipitation : Tensor, (fold, cell), kg m-2 d-1
+        temperature : Tensor, (fold, cell), degC
+        snow_melt_rate : Tensor, (fold, cell), kg m-2 d-1 K-1
+        snowfall_correction, liquid_water_capacity, refreezing_coefficient : Tensor, (fold, 1), 1
+
+        Returns
+        -------
+        snowfall, rainfall, snow_melt, ice_melt, refreezing : Tensor, (fold, cell), kg m-2 d-1
+        """
+        snowfall, rainfall, melt = DegreeDaySnow()(swe, precipitation, temperature, snow_melt_rate, snowfall_correction)
+        frost = (-temperature).clamp(min=0.0)
+        refreezing = torch.minimum(snow_liquid, refreezing_coefficient * snow_melt_rate * frost)
+        liquid, ice = snow_liquid + melt - refreezing, swe + snowfall - melt + refreezing
+        return snowfall, rainfall, (liquid - liquid_water_capacity * ice).clamp(min=0.0), melt, refreezing

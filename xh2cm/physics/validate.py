@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import softplus
 
 from xh2cm.errors import Finding
-from xh2cm.variables import Forcing, Parameter
+from xh2cm.variables import SURFACE_WATER, Forcing, Parameter, Storage, Var
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,37 @@ UNDERCATCH = 2.0
 HOW = "it is given tensors (fold, cell), a global parameter as (fold, 1), and must leave them as they are"
 
 Between = Callable[..., "Tensor"]
+
+
+class Brought(NamedTuple):
+    """What processes bring beside the published model, and when one of them is asked.
+
+    Parameters
+    ----------
+    storages, forcing, fluxes : tuple
+        All that is brought.
+    before : str
+        Slot before which it is asked; empty where the surface water has moved on.
+    usual : bool
+        Whether the fluxes of its slot come from and go to where they do in the published model.
+    """
+
+    storages: tuple[Storage, ...]
+    forcing: tuple[Var, ...]
+    fluxes: tuple[str, ...]
+    before: str
+    usual: bool
+
+
+CONTENT: Mapping[str, Callable[[Known], Tensor]] = {
+    "snow": lambda x: torch.zeros_like(x["rainfall"]),
+    "interception": lambda x: x["rainfall"] + x["snow_melt"],
+    "evaporation": lambda x: x["water_input"],
+    "soil": lambda x: x["water_input"],
+    "runoff": lambda x: x["excess_water"],
+    "groundwater": lambda x: x["groundwater_recharge"],
+}
+"""How much surface water there is before a slot."""
 
 
 class Rule(NamedTuple):
@@ -120,7 +151,13 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 
 
 def probe(
-    turn: str, process: Any, call: Callable[..., Any], names: Sequence[str], fluxes: Sequence[str]
+    turn: str,
+    process: Any,
+    call: Callable[..., Any],
+    names: Sequence[str],
+    fluxes: Sequence[str],
+    flows: Mapping[str, tuple[str, str]] | None = None,
+    brought: Brought | None = None,
 ) -> list[Finding]:
     """Ask a process for the fluxes of plausible days.
 
@@ -135,6 +172,10 @@ def probe(
         What it asks for.
     fluxes : sequence of str
         What it must give.
+    flows : mapping of str to (str, str), optional
+        Source and sink of those that are fluxes.
+    brought : Brought, optional
+        What processes bring.
 
     Returns
     -------
@@ -143,8 +184,9 @@ def probe(
     """
     who = f"{'evaporation.limit' if turn == 'limit' else turn} ({type(process).__name__})"
     with torch.inference_mode(False), torch.enable_grad():
-        days = {**drawn(process.parameters), **plausible()}
-        given = {n: days[n].clone().requires_grad_(n not in UNLEARNED) for n in names}
+        days = {**drawn(process.parameters), **plausible(), **invented(brought)}
+        learned = {*days} - UNLEARNED - {var.name for var in (brought.forcing if brought else ())}
+        given = {n: days[n].clone().requires_grad_(n in learned) for n in names}
         try:
             answer = call(*given.values())
         except Exception as error:  # whatever a user's code may raise
@@ -155,7 +197,8 @@ def probe(
         if findings := not_finite(who, given, gives) or changed(who, given):
             return findings
         known = days | {n: x.detach() for n, x in gives.items()}
-        return [*negative(who, known, fluxes), *from_nowhere(who, known, RULES.get(turn, ()))]
+        rules = [*(RULES.get(turn, ()) if brought is None or brought.usual else ()), *drawn_from(flows or {})]
+        return [*negative(who, known, fluxes), *from_nowhere(who, known, rules)]
 
 
 def misshapen(who: str, answer: Any, fluxes: Sequence[str]) -> list[Finding]:
@@ -236,6 +279,32 @@ def from_nowhere(who: str, known: Known, rules: Sequence[Rule]) -> list[Finding]
     return findings
 
 
+def drawn_from(flows: Mapping[str, tuple[str, str]]) -> list[Rule]:
+    """Make the rules that no more leaves a storage than it holds and is brought to it."""
+    rules = []
+    for source in dict.fromkeys(source for source, _ in flows.values()):
+        gone = [name for name, ends in flows.items() if ends[0] == source]
+        come = [name for name, ends in flows.items() if ends[1] == source]
+        if source in UNBOUNDED:
+            continue
+
+        def flux(x: Known, gone: Sequence[str] = gone) -> Tensor:
+            return torch.stack([x[name] for name in gone]).sum(0)
+
+        def bound(x: Known, source: str = source, come: Sequence[str] = come) -> Tensor:
+            return torch.stack([x[name] for name in (source, *come)]).sum(0)
+
+        says = f"takes {{0}} of {{1}} that are in {source}"
+        rules.append(
+            Rule(flux, bound, says, f"limit {' + '.join(gone)} to {source}, with torch.minimum(..., {source})")
+        )
+    return rules
+
+
+UNBOUNDED = {"precipitation", "atmosphere", "outside", "biosphere"}
+"""Sources that hold as much as is taken; a flux that is taken from precipitation is of a process's own making."""
+
+
 UNLEARNED = {*Forcing._fields, "temperature"}
 """What nothing is learned through."""
 
@@ -298,6 +367,22 @@ def plausible() -> dict[str, Tensor]:
         "rh": rh,
         "ter": ra + rh,
     }
+
+
+def invented(brought: Brought | None) -> dict[str, Tensor]:
+    """Return storages, forcing and fluxes that processes bring, on the days of `plausible`."""
+    if brought is None:
+        return {}
+    between, days = dice(3), plausible()
+    found = {}
+    for var in brought.forcing:
+        low = var.lower if math.isfinite(var.lower) else -100.0
+        found[var.name] = between(low, var.upper if math.isfinite(var.upper) else low + 200.0)
+    found |= {storage.name: between(0.0, 400.0) for storage in brought.storages}
+    found |= {name: between(0.0, 3.0) for name in brought.fluxes}
+    if brought.before in CONTENT:
+        found[SURFACE_WATER] = CONTENT[brought.before](days)
+    return found | {"river": days["surface_runoff"] + days["baseflow"]}
 
 
 def drawn(parameters: Sequence[Parameter]) -> dict[str, Tensor]:

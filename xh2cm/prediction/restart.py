@@ -12,7 +12,6 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from xh2cm.data.align import align
 from xh2cm.errors import Finding, InputError
 from xh2cm.model.hybrid import Carry, HybridModel
-from xh2cm.variables import State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,10 +57,11 @@ def unpacked(model: HybridModel, values: Tensor) -> Carry:
 
 def about_state(fit: Fit, member: str | int, time: xr.DataArray) -> dict[str, Any]:
     """Attributes of a state: whose it is, and of which day."""
-    memory = carried(fit.model) - len(State._fields)
+    storages = fit.model.processes.State._fields
+    memory = carried(fit.model) - len(storages)
     return {
         "long_name": "storages of the land and memory of the networks at the end of a day",
-        "comment": f"{', '.join(State._fields)}, then {memory} numbers of the networks, to predict on from",
+        "comment": f"{', '.join(storages)}, then {memory} numbers of the networks, to predict on from",
         "day": f"{time.values[-1]!s:.10}",
         "fit": fit.fingerprint,
         "member": str(member),

@@ -1,4 +1,4 @@
-"""Pictures show the numbers they are given, with units on every axis, on every kind of land."""
+"""Figures show the numbers they are given, labelled with units, on every kind of land."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 
@@ -20,7 +21,7 @@ from matplotlib.collections import PathCollection, QuadMesh
 
 import xh2cm
 from xh2cm.errors import H2CMWarning, InputError
-from xh2cm.plots import maps, plots
+from xh2cm.plots import maps, plots, style
 
 VARIABLES = ["ET", "TWS", "GPP", "NEE", "water_residual", "carbon_residual", "soil_capacity"]
 CELLS = [0, 3, 5, 6]
@@ -112,12 +113,12 @@ def test_every_picture_is_drawn_with_units_on_every_axis(name, land, every, twin
     assert all(isinstance(ax, mpl.axes.Axes) for ax in axes)
     figure = axes[0].figure
     figure.canvas.draw()
-    named = {"month of the year", "site", "all land"}
+    plain = {"month of the year", "time", "site", "all cells", "epoch", "loss", "held out in fold"}
     for ax in figure.axes:  # those of the colour bars, too
-        labels = [text for text in (ax.get_xlabel(), ax.get_ylabel()) if text]
+        labels = [text.replace("\n", " ") for text in (ax.get_xlabel(), ax.get_ylabel()) if text]
         assert labels
-        assert all(text in named or text.endswith(")") for text in labels), labels
-        assert not any("no units" in text for text in labels), labels
+        assert all(text in plain or text.startswith("Nash") or text.endswith(")") for text in labels), labels
+        assert not any(odd in text for text in labels for odd in ("no units", "(1)", "(date)", "(number)")), labels
     assert all(ax.get_title() for ax in axes)
 
 
@@ -145,7 +146,7 @@ def test_a_map_shows_means_over_time_and_folds(every, held):
     )
     ax = held.h2cm.plot.map("ET", when="2001-02")
     np.testing.assert_allclose(shown(ax), eastward(held["ET"].sel(time="2001-02").mean("time")), rtol=1e-6)
-    assert ax.get_title().replace("\n", " ") == "ET, mean of 2001-02-01 to 2001-02-28, held out"
+    assert ax.get_title().replace("\n", " ") == "ET, mean of 2001-02, held out"
     ax = held.h2cm.plot.map("ET", when=slice("2001-02-03", "2001-02-05"))
     np.testing.assert_allclose(shown(ax), eastward(held["ET"].isel(time=slice(33, 36)).mean("time")), rtol=1e-6)
 
@@ -176,7 +177,7 @@ def test_other_grids():
     field = xr.DataArray(np.arange(6.0).reshape(2, 3), dims=("y", "x"), attrs={"units": "kg m-2"})
     index = xr.Dataset({"depth": field})
     np.testing.assert_array_equal(shown(index.h2cm.plot.map("depth")), field)
-    assert index.h2cm.plot.map("depth").get_ylabel() == "y (number)"
+    assert index.h2cm.plot.map("depth").get_ylabel() == "y"
     north, east = np.meshgrid([50.0, 51.0], [178.0, 179.5, 181.0], indexing="ij")
     curved = index.assign_coords(lat=(("y", "x"), north + 0.1 * east), lon=(("y", "x"), east))
     ax = curved.h2cm.plot.map("depth")
@@ -210,21 +211,21 @@ def test_colours_fit_the_quantity(held):
 
 def test_a_few_far_numbers_do_not_take_all_colours():
     numbers = np.append(np.linspace(1.0, 2.0, 99), 1000.0)
-    low, high = maps.usual(numbers)
+    low, high = style.usual_limits(numbers)
     assert low >= 1.0
     assert high < 3.0
-    assert maps.look("ET", xr.DataArray(numbers)).extend == "both"
-    assert maps.usual(np.linspace(-1.0, 2.0, 50)) == (-1.0, 2.0)
-    flat = maps.look("ET", xr.DataArray([3.0, 3.0])).drawn
+    assert style.look_of_variable("ET", xr.DataArray(numbers)).extend == "both"
+    assert style.usual_limits(np.linspace(-1.0, 2.0, 50)) == (-1.0, 2.0)
+    flat = style.look_of_variable("ET", xr.DataArray([3.0, 3.0])).drawn
     assert flat["vmin"] < 3.0 < flat["vmax"]
-    zero = maps.look("ET", xr.DataArray([0.0, 0.0])).drawn
+    zero = style.look_of_variable("ET", xr.DataArray([0.0, 0.0])).drawn
     assert zero["vmin"] < 0.0 < zero["vmax"]
 
 
 def test_units_are_printed_with_raised_exponents():
-    assert maps.pretty("kg m-2 d-1") == "kg m⁻² d⁻¹"
-    assert maps.pretty("degrees_north") == "°N"
-    assert maps.pretty("1e-6") == "1e-6"
+    assert style.pretty("kg m-2 d-1") == "kg m⁻² d⁻¹"
+    assert style.pretty("degrees_north") == "°N"
+    assert style.pretty("1e-6") == "1e-6"
 
 
 def test_skill_is_that_of_the_scores(scores, every, twin):
@@ -300,6 +301,20 @@ def test_a_series_by_day_keeps_the_days(held):
     assert (line.get_xdata() == held["time"].values.astype("datetime64[D]")).all()
 
 
+def test_many_years_of_days_are_drawn_behind_their_running_mean():
+    days = xr.date_range("2001-01-01", "2004-12-31")
+    season = np.sin(np.arange(days.size) / 58) + np.tile([0.0, 1.0], days.size)[: days.size]
+    et = xr.DataArray(season[:, None], dims=("time", "site"), attrs={"units": "kg m-2 d-1"})
+    out = xr.Dataset({"ET": et}, coords={"time": days}).drop_isel(time=np.arange(400, 500))
+    daily, mean = out.h2cm.plot.series("ET", scale="daily").get_lines()
+    assert daily.get_label().startswith("_")
+    assert mean.get_label() == "predicted, 30-day mean"
+    x, y = mean.get_data()
+    assert x.size == days.size
+    np.testing.assert_allclose(y[200], season[185:215].mean())
+    assert np.isnan(np.asarray(y)[420:480]).all()  # no line across a gap
+
+
 # -- latitudes, budgets, training ------------------------------------------------------------------------------------
 
 
@@ -320,12 +335,24 @@ def test_closure_shows_the_largest_residual(every):
     assert len(every.drop_vars("carbon_residual").h2cm.plot.closure()) == 1
 
 
+def test_closure_of_many_years_is_drawn_by_month():
+    days = xr.date_range("2001-01-01", "2004-12-31")
+    left = xr.DataArray(np.random.default_rng(0).normal(size=(days.size, 2)), dims=("time", "site"))
+    (ax,) = xr.Dataset({"water_residual": left}, coords={"time": days}).h2cm.plot.closure()
+    assert ax.get_lines()[0].get_xdata().size == 48
+    ends = np.array(list(band(ax).values()))
+    np.testing.assert_allclose([ends.min(), ends.max()], [left.min(), left.max()])
+    assert f"{float(abs(left).max()):.1e}" in ax.get_title()
+
+
 def test_losses_are_those_of_the_fit(fit):
     (ax,) = plots.losses(fit, "ET")
     lines = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
     for split in ("training", "validation"):
         np.testing.assert_allclose(lines[split], fit.losses["loss"].sel(target="ET", split=split).mean("fold"))
-    assert [ax.get_title() for ax in plots.losses(fit)] == fit.losses["target"].values.tolist()
+    titles = [ax.get_title() for ax in plots.losses(fit)]
+    assert titles[0] == "total loss"
+    assert {*titles[1:]} == {*fit.losses["target"].values} - {"total"}
 
 
 def test_folds_of_places_of_years_and_put_aside(fit, twin, every):
@@ -343,11 +370,113 @@ def test_folds_of_places_of_years_and_put_aside(fit, twin, every):
     assert ax.collections[0].get_offsets()[:, 1].tolist() == [0, 1, 0, 2]
 
 
-def test_an_overview_has_what_there_is(every, twin, fit):
-    alone, with_all = every.h2cm.plot.overview(), every.h2cm.plot.overview(twin, fit=fit)
-    assert len(alone) == 9
-    assert len(with_all) == 12
+def titles(axes):
+    return [ax.get_title().replace("\n", " ") for ax in axes]
+
+
+def test_an_overview_shows_evapotranspiration_and_the_trained_targets_first(every, twin, fit):
+    alone, with_all = titles(every.h2cm.plot.overview()), titles(every.h2cm.plot.overview(twin, fit=fit))
+    assert [text.partition(",")[0] for text in alone[:3]] == ["ET", "GPP", "TWS"]
+    assert len(alone) == 11
+    assert [text.partition(",")[0] for text in with_all[:4]] == ["ET", "GPP", "TWS", "NEE"]
+    assert with_all[4:8] == [f"NSE of {name}, monthly, median of 2 folds" for name in ("ET", "GPP", "TWS", "NEE")]
+    assert with_all[-4:] == [
+        "total loss",
+        'Cross-validation folds, scheme "cells"',
+        *(text for text in with_all if "budget" in text),
+    ]
     assert len(every[["ET"]].assign_attrs(source="").h2cm.plot.overview()) == 3
+
+
+def test_what_no_target_constrains_says_so(every, fit):
+    runoff = {"name": "runoff", "fields": ["runoff"]}
+    of_runoff = dataclasses.replace(fit, provenance={**fit.provenance, "targets": [runoff]})
+    shown = titles(every.h2cm.plot.overview(fit=of_runoff))
+    assert all(("not constrained" in text) is text.startswith("GPP") for text in shown), shown
+    assert sum("not constrained" in text for text in shown) == 3
+    free = plots.marked(every, of_runoff)
+    for draw in (plots.values, plots.season, plots.series, plots.latitudes):
+        assert "not constrained by any training target" in titles([draw(free, "NEE")])[0]
+        assert "not constrained" not in titles([draw(free, "ET")])[0]
+    assert "comment" not in every["NEE"].attrs
+
+
+# -- text from data --------------------------------------------------------------------------------------------------
+
+HOSTILE = {
+    "mathematics": "US$\\x$",
+    "unclosed": "$\\frac{1}{",
+    "dollars": "$$ $a$ \\$",
+    "backslashes": "\\\\server\\begin{x}",
+    "control": "a\x1b[2J\x00\x07b\r\nc",
+    "hidden": "\u202egnp.exe\ufeff\u2066",
+    "surrogate": "lone \ud800",
+    "markup": "</text><script>alert(1)</script>&\"'",
+    "format": "%s {} {0} %(x)s",
+    "long": "y" * 5000,
+    "empty": "",
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("land", [lambda ds: ds, towers, nowhere], ids=["grid", "towers", "nowhere"])
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_text_from_data_is_drawn_as_text(text, land, every, twin, fit, tmp_path):
+    cells = [text, f"{text}2", "c", "d"]
+
+    def hostile(dataset):
+        found = land(dataset).copy()
+        if "site" in found.dims:
+            found = found.assign_coords(site=cells)
+        for name, array in {**found.data_vars, **{n: found[n] for n in ("lat", "lon") if n in found.coords}}.items():
+            found[name] = array.assign_attrs(long_name=text, **({} if name in twin else {"units": text}))
+        return found.assign_attrs(source=text, member=text, title=text)
+
+    out = hostile(every[["ET", "TWS", "water_residual", "soil_capacity"]])
+    ds = hostile(twin[["ET", "air_temperature"]])
+    drawn = [
+        ds.h2cm.plot.map("air_temperature"),
+        out.h2cm.plot.map("soil_capacity"),
+        out.h2cm.score(ds).h2cm.plot.skill("ET"),
+        out.h2cm.plot.season("ET", ds),
+        out.h2cm.plot.series("TWS"),
+        *([out.h2cm.plot.latitudes("TWS")] if "lat" in out.dims else []),
+        out.h2cm.plot.overview(ds, fit=fit)[0],
+    ]
+    for ax in drawn:
+        ax.figure.savefig(tmp_path / "figure.png", dpi=20)
+    labels = fit.labels.assign_attrs(scheme=text)
+    plots.folds(labels).figure.savefig(tmp_path / "figure.svg")
+    assert ElementTree.parse(tmp_path / "figure.svg").getroot().tag.endswith("svg")  # noqa: S314  (our own)
+
+
+def test_dollars_stay_as_they_are_written(every):
+    shown = towers(every).assign_coords(site=["US$\\x$", "b", "c", "d"])
+    shown["ET"].attrs["long_name"] = "cost in $ and $"
+    ax = shown.h2cm.plot.map("ET")
+    assert "US$\\x$" in [text.get_text() for text in ax.texts]
+    assert (
+        ax.figure.axes[-1].get_xlabel().startswith("cost in $ and $") or "cost in $" in ax.figure.axes[-1].get_ylabel()
+    )
+
+
+# -- computed once ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [2**30, 0], ids=["in memory", "in a store"])
+def test_an_overview_computes_a_lazy_prediction_once(every, twin, fit, monkeypatch, most):
+    monkeypatch.setattr("xh2cm.plots.computed.IN_MEMORY", most)
+    counts = dict.fromkeys(("ET", "GPP", "water_residual"), 0)
+
+    def counted(block, name):
+        counts[name] += 1
+        return block
+
+    lazy = every[list(counts)].chunk(lat=-1, lon=-1, time=-1, fold=-1)
+    lazy = lazy.assign({n: lazy[n].copy(data=lazy[n].data.map_blocks(counted, n, dtype=lazy[n].dtype)) for n in counts})
+    counts.update(dict.fromkeys(counts, 0))
+    assert len(lazy.h2cm.plot.overview(twin, fit=fit)) > 8
+    assert counts == dict.fromkeys(counts, 1)
 
 
 # -- coastlines ------------------------------------------------------------------------------------------------------
@@ -418,7 +547,7 @@ def test_a_damaged_file_of_coastlines_is_named(tmp_path, every):
     [
         (lambda it: it.out.h2cm.plot.map("EET"), "did you mean 'ET'"),
         (lambda it: it.out.h2cm.plot.map("ET", when="1999"), "not among the days"),
-        (lambda it: it.out.h2cm.plot.map("ET", when="soon"), "is no time"),
+        (lambda it: it.out.h2cm.plot.map("ET", when="soon"), "is not a time"),
         (lambda it: it.out.h2cm.plot.map("soil_capacity", when="2001"), "does not vary in time"),
         (lambda it: it.out.isel(lat=0, lon=0).h2cm.plot.map("ET"), "no axis of the land"),
         (lambda it: (it.out * np.nan).h2cm.plot.map("ET"), "holds no number"),
@@ -433,8 +562,8 @@ def test_a_damaged_file_of_coastlines_is_named(tmp_path, every):
         (lambda it: it.out.h2cm.plot.season("ET", it.ds.drop_vars("ET")), "ET"),
         (lambda it: (it.out * np.nan).h2cm.plot.season("ET"), "has no seasonal values"),
         (lambda it: it.out.h2cm.plot.series("ET", it.ds, scale="daily"), "not observed often enough"),
-        (lambda it: it.out.h2cm.plot.series("ET", scale="mean"), "no course over time"),
-        (lambda it: towers(it.out).h2cm.plot.latitudes("ET"), "no grid of latitude and longitude"),
+        (lambda it: it.out.h2cm.plot.series("ET", scale="mean"), "is not a time series"),
+        (lambda it: towers(it.out).h2cm.plot.latitudes("ET"), "is not a grid of latitude and longitude"),
         (lambda it: it.out.h2cm.plot.latitudes("soil_capacity"), "does not vary from day to day"),
         (lambda it: it.out[["ET"]].h2cm.plot.closure(), "has no residuals"),
         (lambda it: it.out.h2cm.plot.closure(ax=plt.subplots(3)[1]), "3 given where 2 are needed"),

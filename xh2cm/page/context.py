@@ -16,7 +16,7 @@ from xh2cm.data.check import check
 from xh2cm.errors import InputError
 from xh2cm.evaluate.scores import score
 from xh2cm.html import Markup, number
-from xh2cm.plots import maps, plots
+from xh2cm.plots import plots, style
 from xh2cm.variables import OUTPUTS, Residuals, variable_table
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def because(error: InputError) -> str:
 def picture(caption: str, draw: Callable[[], Any]) -> Markup:
     """Draw a figure into the page, with what it shows in words; or say why it cannot be drawn."""
     try:
-        image, alt = maps.png(draw, dpi=DPI)
+        image, alt = style.png(draw, dpi=DPI)
     except InputError as error:
         return missing(f"{caption}, because {because(error)}.")
     data = base64.b64encode(image).decode()
@@ -195,7 +195,7 @@ def picture(caption: str, draw: Callable[[], Any]) -> Markup:
 
 def unit(text: object) -> str:
     """Units as they are printed, on one line."""
-    return maps.pretty(str(text)).replace(" ", "\N{NO-BREAK SPACE}")
+    return style.pretty(str(text)).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def share(value: float) -> str:
@@ -205,7 +205,7 @@ def share(value: float) -> str:
 
 def small(draw: Callable[..., Any]) -> Callable[[], Any]:
     """Draw on axes that three of stand side by side."""
-    return lambda: draw(ax=maps.canvas((4.4, 3.3)))
+    return lambda: draw(ax=style.canvas((4.4, 3.3)))
 
 
 def figures(drawn: Sequence[Markup]) -> Markup:

@@ -20,7 +20,7 @@ from xh2cm.html import Markup, pairs, render
 from xh2cm.page import sections
 from xh2cm.page.budgets import budgets
 from xh2cm.page.context import RESIDUALS, Given, beware, share, unit
-from xh2cm.plots import maps
+from xh2cm.plots import style
 
 if TYPE_CHECKING:
     from xh2cm.fitted import Fit
@@ -107,7 +107,7 @@ def write_page(
         raise StoreError(f"{target.parent} is sealed by its checksums: write the page to another folder")
     told = {"static": static, "mask": mask, "missing": missing}
     given = Given(fit, prediction, data, targets, names, units, told)
-    with maps.plain_style():
+    with style.plain_style():
         text = whole(given)
     with writing(target):
         replace(target, text.encode())

@@ -47,7 +47,7 @@ from xh2cm.page.context import (
     small,
     unit,
 )
-from xh2cm.plots import maps, plots
+from xh2cm.plots import plots, style
 
 __all__ = ["data_check", "folds", "output_maps", "parameters", "provenance", "scores", "seasons", "training"]
 
@@ -277,7 +277,7 @@ def each_season(given: Given, name: str) -> Markup:
     there = names_of(prediction, dim)
 
     def draw() -> np.ndarray:
-        axes = maps.several(None, len(there), (12.0, 3.0 * -(-len(there) // 3)), columns=3)
+        axes = style.several(None, len(there), (12.0, 3.0 * -(-len(there) // 3)), columns=3)
         for k, (place, ax) in enumerate(zip(there, axes, strict=True)):
             one = prediction.isel({dim: k})
             try:

@@ -282,7 +282,7 @@ def loss_table(losses: xr.Dataset) -> Markup:
             row += [float(one.mean()), f"{number(float(one.min()))} to {number(float(one.max()))}"]
         rows.append(row)
     head = ["target", *(title for split in SPLITS for title in (split, f"{split}, range of the folds"))]
-    caption = f"Loss (1) in each fold's last epoch, at most {losses.sizes['epoch']}; mean of the folds"
+    caption = f"Loss in the last epoch of each fold (of {losses.sizes['epoch']} at most), mean over the folds"
     return table(caption, head, rows, numbers=head[1:])
 
 

@@ -1,4 +1,4 @@
-"""The page of a run: whole in itself, honest about what it lacks, and seen by a browser that has no network."""
+"""The report of a run: self-contained, says what it lacks, and shown by a browser without a network."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ import xh2cm
 from xh2cm import InputError, Processes, StoreError
 from xh2cm.page.context import Given, share
 from xh2cm.page.page import SECTIONS, head, write_page
+from xh2cm.plots import plots
 
 HOW = {"epochs": 1, "width": 6, "window": 120, "spinup": 60, "progress": False}
 VARIABLES = ["precipitation_corrected", "ET", "runoff", "TWS", "GPP", "soil_capacity", "water_residual"]
@@ -113,21 +114,21 @@ def test_the_head_says_what_it_is_of(text, fit, held):
     for part in (fit.fingerprint, xh2cm.__version__, fit.provenance["trained"], "held out", "2001-01-01 to 2002-12-31"):
         assert part in head
     assert f"{float(abs(held['water_residual']).max()):.1e}" in head
-    assert "not of this fit" not in head
+    assert "does not name this fit" not in head
 
 
 def test_scores_are_those_of_the_prediction(text, held, twin):
     scores = held.h2cm.score(twin)
     found = {}
     for variable, scale, *values in rows(sections(text)["scores"], "Scores by variable and scale"):
-        last = variable or last  # noqa: F821  (the first row has a variable)
+        last = variable.partition(" ")[0] or last  # noqa: F821  (the first row has a variable)
         found[last, scale] = values
     assert {name for name, _ in found} == set(scores["variable"].values)
     for (variable, scale), values in found.items():
         one = scores.sel(variable=variable, scale=scale)
         assert values[2] == share(one["NSE_pooled"].item())
         assert number(values[6]) == pytest.approx(one["bias_pooled"].item(), rel=0.01, abs=1e-5)
-        assert number(values[9]) == one["count_pooled"]
+        assert number(values[8]) == one["count_pooled"]
 
 
 def test_the_water_budget_is_that_of_the_land_by_area(text, held):
@@ -137,7 +138,7 @@ def test_the_water_budget_is_that_of_the_land_by_area(text, held):
     daily = (
         held[["precipitation_corrected", "ET", "runoff", "TWS"]].astype(float).weighted(weights).mean(["lat", "lon"])
     )
-    assert (year, days) == ("mean of a year", "729")
+    assert (year, days) == ("annual mean", "729")
     of_year = 365.25 * daily.isel(time=slice(1, None)).mean("time")
     for shown, name in ((corrected, "precipitation_corrected"), (et, "ET"), (runoff, "runoff")):
         assert number(shown) == pytest.approx(of_year[name].item(), rel=2e-3)
@@ -157,14 +158,17 @@ def test_constants_and_folds_are_those_of_the_fit(text, fit):
     constants = {row[0]: row for row in rows(sections(text)["parameters"], "Constants")}
     assert number(constants["q10"][2]) == pytest.approx(fit.constants()["q10_mean"].item(), rel=1e-3)
     assert "1.5 ± 0.3" in constants["q10"]
-    assert [row[:2] for row in rows(sections(text)["folds"], "What each fold")] == [["0", "4"], ["1", "4"]]
+    assert [row[:2] for row in rows(sections(text)["cross-validation-folds"], "Held out in each fold")] == [
+        ["0", "4"],
+        ["1", "4"],
+    ]
     assert "soil_capacity" in sections(text)["parameters"]
 
 
 def test_what_is_not_in_the_prediction_is_named(text):
     assert "maps of SWE, TER, NEE, which are not in the prediction" in sections(text)["maps"]
-    assert "carbon_residual: not in the prediction" in sections(text)["budgets"]
-    assert "Ra, Rh, TER, NPP, NEP, NEE: not in the prediction" in sections(text)["budgets"]
+    assert "carbon_residual, which are not in the prediction" in sections(text)["budgets"]
+    assert "annual sums of Ra, Rh, TER, NPP, NEP, NEE, which are not in the prediction" in sections(text)["budgets"]
     assert "snow_melt_rate" in sections(text)["parameters"]
 
 
@@ -206,18 +210,18 @@ def test_a_page_of_every_kind_of_land(land, twin, fit, held, tmp_path):
     assert ("<figure>" in found["maps"]) is (land != "one cell")
     if land == "one cell":
         assert "this is a single cell" in found["maps"]
-        assert "which no map shows" in found["folds"]
+        assert "which no map shows" in found["cross-validation-folds"]
     if land in ("towers", "nowhere"):
         assert [row[1] for row in rows(found["scores"], "Scores by place")] == ["a", "b", "c"]
-        assert "place by place" in found["seasonal-cycles"]
-        assert "areas are not known" in found["maps"]
+        assert "By place" in found["seasonal-cycles"]
+        assert "areas of the cells are not known" in found["maps"]
 
 
 def test_a_prediction_of_every_fold(twin, fit):
     every = twin.h2cm.predict(fit, member="all", variables=["ET", "q10"])
     given = {"fit": fit, "prediction": every, "data": twin}
     found = of("Scores", **given)
-    assert "<p class=beware>Held out? No, unless" in found
+    assert "<p class=beware>Held-out prediction: no, unless" in found
     assert {row[0] for row in rows(found, "Scores by variable")} == {"0", "1", ""}
     assert of("Maps", **given).count("<figure>") == 2
     mean = every["ET"].mean(["time", "fold"]).weighted(np.cos(np.deg2rad(every["lat"]))).mean()
@@ -233,10 +237,10 @@ def test_water_alone_and_one_fold(twin):
         "data": twin,
     }
     found = of("Budgets", **given)
-    assert "walks water alone" in found
+    assert "computes water only" in found
     assert "carbon_residual" not in found
     assert "the water budget of precipitation_corrected, TWS, which are not in the prediction" in found
-    assert [row[-1] for row in rows(of("Folds", **given), "What each fold")] == ["no", "yes"]
+    assert [row[-1] for row in rows(of("Cross-validation folds", **given), "Held out in each fold")] == ["no", "yes"]
     assert "<dt>soil_capacity</dt><dd>90.0</dd>" in of("Parameters", **given)
     assert "8 of 8 cells usable" in of("Data check", fit=fit, data=twin.drop_vars("co2"))
 
@@ -247,13 +251,13 @@ def test_years_held_out_jump_between_folds_and_still_close(twin):
     years = rows(found, "Water")
     assert all(abs(number(left)) < 1e-2 for *_, left in years)
     assert max(abs(number(jump)) for *_, jump, _ in years) > 0.1
-    assert "another fold predicts from there" in found
+    assert "changes to another fold" in found
 
 
 def test_a_fit_without_losses_and_folds(bare, tmp_path):
     found = sections(write_page(tmp_path / "report.html", fit=bare).read_text(encoding="utf-8"))
     assert "holds no losses" in found["training"]
-    assert "holds no fold labels" in found["folds"]
+    assert "holds no fold labels" in found["cross-validation-folds"]
     assert "published checkpoint x.ckpt" in found["provenance"]
 
 
@@ -262,7 +266,7 @@ def test_what_was_not_given_is_said_with_how_to_give_it(twin, fit, held):
         found = of(title, fit=fit)
         assert "Not shown:" in found
         assert "xh2cm report RUN --data PATH" in found
-    for title in ("Folds", "Training", "Parameters", "Provenance"):
+    for title in ("Model and training settings", "Cross-validation folds", "Training", "Parameters", "Provenance"):
         assert "need the fit" in of(title, prediction=held[["ET"]])
         assert "need the fit" in of(title, data=twin)
     assert "Scores need the data" in of("Scores", prediction=held[["ET"]])
@@ -274,7 +278,7 @@ def test_data_that_cannot_be_used_or_scored_are_no_reason_to_stop(twin, fit, hel
     given = {"fit": fit, "prediction": held[["GPP"]], "data": bad}
     assert "The data cannot be used as they are" in of("Data check", **given)
     assert "there are no scores, because GPP" in of("Scores", **given)
-    assert "for there are no scores" in of("Maps", **given)
+    assert "since there are no scores" in of("Maps", **given)
     assert "the data are not given, or cannot be used" in of("Budgets", **given)
 
 
@@ -285,28 +289,97 @@ def test_data_of_other_days_give_no_ratio_with_forcing(twin, fit, held):
 
 def test_a_prediction_of_another_fit_is_pointed_out(fit, held):
     other = dataclasses.replace(fit, weights=fit.weights + 1)
-    told = f"The prediction is not of this fit, {other.fingerprint}"
+    told = f"The prediction does not name this fit, {other.fingerprint}"
     assert told in head(Given(fit=other, prediction=held[["ET"]]))
-    assert "is not of this fit" not in head(Given(fit=fit, prediction=held[["ET"]]))
+    assert "does not name this fit" not in head(Given(fit=fit, prediction=held[["ET"]]))
 
 
-def test_what_data_say_is_text_and_never_markup(twin, fit, held, tmp_path):
-    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
-    ds = twin.assign_attrs(title=evil, history=evil)
-    out = places(held[["ET"]]).assign_attrs({**held.attrs, evil: evil, "source": evil})
-    out["ET"].attrs |= {"long_name": evil, "units": evil}
-    out = out.assign_coords(site=[evil, "b", "c"])
-    renamed = dataclasses.replace(fit, labels=None, provenance={**fit.provenance, evil: evil})
-    seen = places(ds).assign_coords(site=[evil, "b", "c"])
-    seen["ET"].attrs["long_name"] = evil
-    with plt.rc_context({"text.parse_math": False}):
-        text = write_page(tmp_path / "report.html", fit=renamed, prediction=out, data=seen).read_text(encoding="utf-8")
-    assert "&lt;script&gt;" in text
-    assert "<script" not in text
-    assert "<img src=x" not in text
+HOSTILE = {
+    "markup": "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7 * 7 }}{% raise %}",
+    "mathematics": "US$\\x$ $\\frac{1}{",
+    "control": "a\x1b[2J\x00\u202eb \ud800",
+    "long": "y" * 5000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_text_from_data_is_text(text, twin, fit, held, tmp_path):
+    out = places(held[["ET", "GPP"]]).assign_attrs({**held.attrs, text: text, "source": text, "member": text})
+    out["ET"].attrs |= {"long_name": text, "units": text}
+    seen = places(twin.assign_attrs(title=text, history=text))
+    out, seen = (dataset.assign_coords(site=[text, "b", "c"]) for dataset in (out, seen))
+    seen["ET"].attrs["long_name"] = text
+    labels = places(fit.labels).assign_attrs(scheme=text)
+    renamed = dataclasses.replace(fit, labels=labels, provenance={**fit.provenance, text: text, "source": text})
+    page = write_page(tmp_path / "report.html", fit=renamed, prediction=out, data=seen).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    assert "49" not in page.partition("</h1>")[0]
+    assert not {"\x1b", "\x00", "\u202e"} & {*page}
+    assert page.count("<figure>") > 5
+    assert "cannot be drawn" not in page
     parser = Tags()
-    parser.feed(text)
+    parser.feed(page)
     assert parser.open == []
+
+
+# -- what no target constrains, and what is computed once ------------------------------------------------------------
+
+
+def test_totals_that_no_target_constrains_are_not_shown(twin, fit):
+    runoff = {"name": "runoff", "fields": ["runoff"], "compare": "daily", "weight": 1.0}
+    of_runoff = dataclasses.replace(fit, provenance={**fit.provenance, "targets": [runoff]})
+    names = ["ET", "runoff", "TWS", "precipitation_corrected", "GPP", "Ra", "Rh", "NEP", "NEE", "NPP"]
+    out = twin.h2cm.predict(fit, member="held-out", variables=names)
+    given = {"fit": of_runoff, "prediction": plots.marked(out, of_runoff), "data": twin}
+    assert "No training target constrains GPP" in of("Model and training settings", **given)
+    found = of("Budgets", **given)
+    assert "<caption>Water" in found
+    assert "<caption>Carbon" not in found
+    assert "annual sums of GPP, Ra, Rh, NPP, NEP, NEE: no training target constrains them" in found
+    ratios = re.search(r"<caption>Ratios.*?</thead>", found, re.DOTALL)[0]
+    assert "runoff_ratio" in ratios
+    assert "CUE" not in ratios
+    assert "WUE" not in ratios
+    shown = {row[0] for row in rows(of("Maps", **given), "Means over the record")}
+    assert {"ET", "runoff", "GPP *", "NEE *"} <= shown
+    assert "not constrained by any training target" in of("Seasonal cycles", **given)
+    trained = {"fit": fit, "prediction": plots.marked(out, fit), "data": twin}
+    assert "<caption>Carbon" in of("Budgets", **trained)
+
+
+def test_settings_are_those_by_which_fits_are_compared(text):
+    found = sections(text)["model-and-training-settings"]
+    for name, value in {
+        "folds": "2, scheme cells",
+        "epochs": "1 of at most 1",
+        "learning rate": "0.005",
+        "batch size": "128",
+        "window": "120 days",
+        "spin-up": "60 days",
+        "hidden units": "6",
+    }.items():
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in found
+    told = {row[0]: row[1:3] for row in rows(found, "Targets")}
+    assert told["TWS"] == ["TWS", "anomaly"]
+    assert told["CUE"] == ["NPP, GPP", "ratio"]
+
+
+@pytest.mark.parametrize("most", [2**30, 0], ids=["in memory", "in a store"])
+def test_a_lazy_prediction_is_computed_once(twin, fit, held, tmp_path, monkeypatch, most):
+    monkeypatch.setattr("xh2cm.plots.computed.IN_MEMORY", most)
+    counts = dict.fromkeys(("ET", "GPP", "TWS", "runoff", "precipitation_corrected", "water_residual"), 0)
+
+    def counted(block, name):
+        counts[name] += 1
+        return block
+
+    lazy = held[list(counts)].chunk()
+    lazy = lazy.assign({n: lazy[n].copy(data=lazy[n].data.map_blocks(counted, n, dtype=lazy[n].dtype)) for n in counts})
+    counts.update(dict.fromkeys(counts, 0))
+    lazy.h2cm.report(tmp_path / "report.html", twin, fit=fit)
+    assert counts == dict.fromkeys(counts, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------

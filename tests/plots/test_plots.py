@@ -418,36 +418,38 @@ HOSTILE = {
 }
 
 
+def labelled(dataset, text):
+    """The same with a text from elsewhere in every place that a figure reads."""
+    found = dataset.copy()
+    if "site" in found.dims:
+        found = found.assign_coords(site=[text, f"{text}2", "c", "d"])
+    for name in [*found.data_vars, *({"lat", "lon"} & {*found.coords})]:
+        found[name] = found[name].assign_attrs(long_name=text)
+    return found.assign_attrs(source=text, member=text, title=text)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("land", [lambda ds: ds, towers, nowhere], ids=["grid", "towers", "nowhere"])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_text_from_data_is_drawn_as_text(text, land, every, twin, fit, tmp_path):
-    cells = [text, f"{text}2", "c", "d"]
-
-    def hostile(dataset):
-        found = land(dataset).copy()
-        if "site" in found.dims:
-            found = found.assign_coords(site=cells)
-        for name, array in {**found.data_vars, **{n: found[n] for n in ("lat", "lon") if n in found.coords}}.items():
-            found[name] = array.assign_attrs(long_name=text, **({} if name in twin else {"units": text}))
-        return found.assign_attrs(source=text, member=text, title=text)
-
-    out = hostile(every[["ET", "TWS", "water_residual", "soil_capacity"]])
-    ds = hostile(twin[["ET", "air_temperature"]])
-    drawn = [
-        ds.h2cm.plot.map("air_temperature"),
-        out.h2cm.plot.map("soil_capacity"),
-        out.h2cm.score(ds).h2cm.plot.skill("ET"),
-        out.h2cm.plot.season("ET", ds),
-        out.h2cm.plot.series("TWS"),
-        *([out.h2cm.plot.latitudes("TWS")] if "lat" in out.dims else []),
-        out.h2cm.plot.overview(ds, fit=fit)[0],
-    ]
-    for ax in drawn:
-        ax.figure.savefig(tmp_path / "figure.png", dpi=20)
-    labels = fit.labels.assign_attrs(scheme=text)
-    plots.folds(labels).figure.savefig(tmp_path / "figure.svg")
+def test_text_from_data_is_drawn_as_text(text, land, every, fit, tmp_path):
+    out = labelled(land(every[["ET", "soil_capacity"]]), text)
+    out["ET"].attrs["units"] = text
+    _, axes = plt.subplots(2, 2)
+    out.h2cm.plot.map("soil_capacity", ax=axes[0, 0])
+    out.h2cm.plot.map("ET", when="2001-07", ax=axes[0, 1])
+    out.h2cm.plot.season("ET", ax=axes[1, 0])
+    plots.folds(land(fit.labels).assign_attrs(scheme=text), ax=axes[1, 1])
+    axes[0, 0].figure.savefig(tmp_path / "figure.svg")
     assert ElementTree.parse(tmp_path / "figure.svg").getroot().tag.endswith("svg")  # noqa: S314  (our own)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("text", [HOSTILE["mathematics"], HOSTILE["control"]], ids=["mathematics", "control"])
+def test_text_from_data_in_an_overview_and_in_scores(text, every, twin, fit, tmp_path):
+    out, ds = labelled(towers(every), text), labelled(towers(twin[["ET", "GPP"]]), text)
+    for ax in (out.h2cm.plot.overview(ds, fit=fit)[0], out.h2cm.score(ds).h2cm.plot.skill("ET")):
+        ax.figure.savefig(tmp_path / "figure.png", dpi=20)
+    out.h2cm.plot.closure()[0].figure.savefig(tmp_path / "figure.pdf")
 
 
 def test_dollars_stay_as_they_are_written(every):

@@ -1,4 +1,4 @@
-"""The section of a page that closes the books: water and carbon by year, what they leave, and ratios of sums."""
+"""Section of the budgets: water and carbon by year, closure of the daily budgets, and ratios of sums."""
 
 from __future__ import annotations
 
@@ -30,41 +30,42 @@ WATER = ("precipitation_corrected", "ET", "runoff", "TWS")
 CARBON = ("GPP", "Ra", "Rh", "TER", "NPP", "NEP", "NEE")
 
 RATIOS = ("runoff_ratio", "evaporation_ratio", "evaporative_fraction", "transpiration_share", "WUE", "CUE")
-"""Emergent quantities that mean something of all land together: sums over sums of what is linear in both."""
+"""Emergent quantities that hold for all land together: ratios of sums."""
 
 JUMP = 0.01
-"""What storage jumps by from a day to the next, at least, to be no rounding; kg m-2."""
+"""Smallest jump of the storage from one day to the next that is not rounding; kg m-2."""
 
 
 def budgets(given: Given) -> Markup:
-    """Water and carbon by year, what they leave, and ratios that a reader knows the size of."""
+    """Return water and carbon by year, the closure of the daily budgets, and ratios of sums."""
     if given.prediction is None:
         return no_prediction("Budgets")
     there = [name for name in RESIDUALS if name in given.prediction]
     forcing = forced(given) if given.daily else "the prediction holds no flux"
     parts = [yearly_water(given, forcing), yearly_carbon(given), ratios(given, forcing)]
-    parts += [heading("What each day leaves")]
+    parts += [heading("Closure of the daily budgets")]
     if there:
         rows = [
             [name, *residual(given.prediction[name]), unit(given.prediction[name].attrs.get("units", ""))]
             for name in there
         ]
-        head = ["residual", "largest of a day and cell", "mean", "units"]
-        parts.append(table("What the budgets of a day leave: rounding, if they close", head, rows, numbers=head[1:3]))
-        parts.append(picture("What each day leaves", partial(plots.closure, given.prediction)))
+        head = ["residual", "largest absolute value", "mean", "units"]
+        caption = "Residuals of the daily budgets over all days and cells: rounding errors, where the budgets close"
+        parts.append(table(caption, head, rows, numbers=head[1:3]))
+        parts.append(picture("Residuals of the daily budgets", partial(plots.closure, given.prediction)))
     carbon = given.fit is None or given.fit.model.processes.carbon
     if absent := [name for name in RESIDUALS if name not in there and (carbon or not name.startswith("carbon"))]:
-        parts.append(missing(f"{', '.join(absent)}: not in the prediction.", f"variables=[..., {absent}]"))
+        parts.append(missing(f"{', '.join(absent)}, which are not in the prediction.", f"variables=[..., {absent}]"))
     return Markup("").join(parts)
 
 
 def residual(array: xr.DataArray) -> list[float]:
-    """The largest of all, and the mean."""
+    """Return the largest absolute value, and the mean."""
     return [float(abs(array).max()), float(array.mean())]
 
 
 def yearly(given: Given, daily: xr.Dataset, caption: str, units: str, scale: float, total: str) -> Markup:
-    """Sums of each year, means a year, and what that is of all land."""
+    """Return a table of annual sums, their mean, and the total over all land."""
     sums = daily.groupby("time.year").sum("time")
     days = daily["time"].groupby("time.year").count("time")
     names = [str(name) for name in daily]
@@ -73,21 +74,21 @@ def yearly(given: Given, daily: xr.Dataset, caption: str, units: str, scale: flo
         for year in sums["year"].values
     ]
     rates = {name: 365.25 * float(daily[name].mean("time")) for name in names}
-    rows.append(["mean of a year", daily.sizes["time"], *rates.values()])
+    rows.append(["annual mean", daily.sizes["time"], *rates.values()])
     if given.area is not None and given.land:
-        rows.append(
-            [f"all land, {total}", daily.sizes["time"], *(x * float(given.area.sum()) * scale for x in rates.values())]
-        )
-    return table(
-        f"{caption} ({units}), of the land as a whole", ["year", "days", *names], rows, numbers=["days", *names]
-    )
+        totals = [rate * float(given.area.sum()) * scale for rate in rates.values()]
+        rows.append([f"all land, {total}", daily.sizes["time"], *totals])
+    head = ["year", "days", *names]
+    return table(f"{caption} ({units}), averaged over the land", head, rows, numbers=head[1:])
 
 
 def yearly_water(given: Given, forcing: xr.Dataset | str) -> Markup:
-    """Precipitation, evapotranspiration, runoff, change of storage."""
+    """Return precipitation, evapotranspiration, runoff and change of storage by year."""
     daily, absent = given.means, [name for name in WATER if name not in given.means]
     if absent:
         return missing(f"the water budget of {', '.join(absent)}, which are not in the prediction.", PREDICT)
+    if free := [name for name in WATER[1:] if name in given.unconstrained]:
+        return missing(f"the water budget: no training target constrains {', '.join(free)}.")
     if daily.sizes["time"] < 2:
         return missing("the water budget of a single day, whose change of storage is not known.")
     found = {}
@@ -97,43 +98,46 @@ def yearly_water(given: Given, forcing: xr.Dataset | str) -> Markup:
     balance = xr.Dataset(found, coords={"time": daily["time"]}).isel(time=slice(1, None))
     balance["change of TWS"] = daily["TWS"].diff("time")
     left = balance["P, corrected"] - balance["ET"] - balance["runoff"] - balance["change of TWS"]
-    said = (
-        "The first day is left out: the storage before it is not known. P, corrected: after the undercatch correction "
-        "of snowfall. Left: P, corrected - ET - runoff - change of TWS"
+    text = (
+        "The first day is left out, since the storage before it is not known. P, corrected: precipitation after the "
+        "undercatch correction of snowfall. Residual: P, corrected - ET - runoff - change of TWS"
     )
     jumps = left - daily["water_residual"] if "water_residual" in daily else xr.zeros_like(left)
     if float(abs(jumps).max()) > JUMP:
         balance["jumps"], left = jumps, left - jumps
-        said += (
-            " - jumps. Jumps: what one day ends with is not what the next begins with, for another fold predicts from "
-            'there, as where years are held out. A record of one piece is that of member="mean", or of one fold'
+        text += (
+            " - jumps. Jumps: where years are held out, the prediction changes to another fold, with other storages, "
+            'at the start of a year. member="mean" or a single fold predicts a record without jumps'
         )
-    balance["left"] = left
-    return yearly(given, balance, "Water", "kg m⁻², or mm", 1e-12, "km³ a⁻¹") + paragraph(f"{said}.")
+    balance["residual"] = left
+    return yearly(given, balance, "Water", "kg m⁻², or mm", 1e-12, "km³ a⁻¹") + paragraph(f"{text}.")
 
 
 def yearly_carbon(given: Given) -> Markup:
-    """Uptake and release."""
+    """Return uptake and release of carbon by year, of the fluxes that targets constrain."""
     if given.fit is not None and not given.fit.model.processes.carbon:
-        return paragraph("The fit walks water alone: there is no carbon budget.")
+        return paragraph("The model computes water only: there is no carbon budget.")
     there = [name for name in CARBON if name in given.means]
     if not there:
         return missing("the carbon budget: no carbon flux is in the prediction.", PREDICT)
-    daily = given.means[there]
-    said = ""
-    if {"GPP", "Ra", "Rh", "NEP"} <= {*there}:
-        daily = daily.assign(left=daily["GPP"] - daily["Ra"] - daily["Rh"] - daily["NEP"])
-        said = "Left: GPP - Ra - Rh - NEP. "
-    return (
-        yearly(given, daily, "Carbon", "g m⁻²", 1e-12, "Tg a⁻¹")
-        + paragraph(f"{said}NEE is upward positive, all others are amounts that flow.")
-        + (missing(f"{', '.join(n for n in CARBON if n not in there)}: not in the prediction.", PREDICT)
-           if len(there) < len(CARBON) else Markup(""))
-    )  # fmt: skip
+    shown = [name for name in there if name not in given.unconstrained]
+    notes = Markup("")
+    if free := [name for name in there if name in given.unconstrained]:
+        notes += missing(f"annual sums of {', '.join(free)}: no training target constrains them.")
+    if absent := [name for name in CARBON if name not in there]:
+        notes += missing(f"annual sums of {', '.join(absent)}, which are not in the prediction.", PREDICT)
+    if not shown:
+        return notes
+    daily, text = given.means[shown], ""
+    if {"GPP", "Ra", "Rh", "NEP"} <= {*shown}:
+        daily = daily.assign(residual=daily["GPP"] - daily["Ra"] - daily["Rh"] - daily["NEP"])
+        text = "Residual: GPP - Ra - Rh - NEP. "
+    table = yearly(given, daily, "Carbon", "g m⁻²", 1e-12, "Tg a⁻¹")
+    return table + paragraph(f"{text}NEE is positive upward; all other fluxes are amounts.") + notes
 
 
 def forced(given: Given) -> xr.Dataset | str:
-    """Precipitation and net radiation of the land as a whole, or why there are none."""
+    """Return precipitation and net radiation averaged over the land, or why there are none."""
     assert given.prediction is not None  # noqa: S101
     if given.checked is None:
         return "the data are not given, or cannot be used"
@@ -151,10 +155,11 @@ def forced(given: Given) -> xr.Dataset | str:
 
 
 def ratios(given: Given, forcing: xr.Dataset | str) -> Markup:
-    """Ratios of sums of the land as a whole, by year and of all years."""
+    """Return ratios of sums over the land, by year and of all years, of what targets constrain."""
     with_forcing = forcing if isinstance(forcing, xr.Dataset) else None
+    means = given.means.drop_vars(given.unconstrained, errors="ignore")
     try:
-        known = [emergent_quantities(given.means, with_forcing, over=over) for over in ("year", "record")]
+        known = [emergent_quantities(means, with_forcing, over=over) for over in ("year", "record")]
     except InputError as error:
         also = f"; {forcing}" if isinstance(forcing, str) else ""
         return missing(f"ratios, because {because(error)}{also}.")
@@ -163,9 +168,13 @@ def ratios(given: Given, forcing: xr.Dataset | str) -> Markup:
         [str(int(year)), *(float(known[0][name].sel(year=year)) for name in shown)] for year in known[0]["year"].values
     ]
     rows.append(["all", *(float(known[1][name]) for name in shown)])
-    what = items(f"{name}: {QUANTITIES[name].long_name} ({QUANTITIES[name].units})" for name in shown)
-    found = table("Ratios of sums, of the land as a whole", ["year", *shown], rows, numbers=shown) + what
+    about = items(
+        f"{name}: {QUANTITIES[name].long_name}" + (f" ({units})" if (units := unit(QUANTITIES[name].units)) else "")
+        for name in shown
+    )
+    found = table("Ratios of sums over the land", ["year", *shown], rows, numbers=shown) + about
     if absent := [name for name in RATIOS if name not in shown]:
         why = forcing if isinstance(forcing, str) else known[0].attrs.get("not_computed", "")
+        why += f"; no training target constrains {', '.join(given.unconstrained)}" if given.unconstrained else ""
         found += missing(f"{', '.join(absent)}: {why}.", PREDICT)
     return found

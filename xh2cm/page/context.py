@@ -1,4 +1,4 @@
-"""What a page is made of, and the pieces it is written with."""
+"""The data that a report is written from, worked out once, and the pieces its sections are written with."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from xh2cm.errors import InputError
 from xh2cm.evaluate.scores import score
 from xh2cm.html import Markup, number
 from xh2cm.plots import plots, style
+from xh2cm.targets import UNCONSTRAINED
 from xh2cm.variables import OUTPUTS, Residuals, variable_table
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ __all__ = [
 ]
 
 SHOWN = ("ET", "runoff", "TWS", "SWE", "GPP", "TER", "NEE")
-"""Variables that are shown at once; others are behind a title."""
+"""Variables with figures that are always unfolded."""
 
 AVERAGED = (*SHOWN, "precipitation_corrected", "Ra", "Rh", "NPP", "NEP", "transpiration")
-"""What budgets and ratios are made of."""
+"""Variables of the budgets and ratios."""
 
 RESIDUALS = [var.name for var in variable_table(Residuals).values()]
 
@@ -57,7 +58,7 @@ DPI = 110
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What a page is made of; each part may be absent."""
+    """The fit, prediction and data of a report; each may be absent."""
 
     fit: Fit | None = None
     prediction: xr.Dataset | None = None
@@ -69,7 +70,7 @@ class Given:
 
     @cached_property
     def report(self) -> Report | InputError | None:
-        """What `check` says of the data."""
+        """The result of `check` for the data."""
         if self.data is None:
             return None
         told: dict[str, Any] = {"names": self.names, "units": self.units, **self.told}
@@ -89,7 +90,7 @@ class Given:
 
     @cached_property
     def scores(self) -> xr.Dataset | InputError | None:
-        """What the prediction is worth."""
+        """Scores of the prediction."""
         if self.prediction is None or self.data is None:
             return None
         try:
@@ -104,12 +105,28 @@ class Given:
         return [str(name) for name in found["variable"].values] if isinstance(found, xr.Dataset) else []
 
     @property
+    def trained(self) -> list[str]:
+        """Names of the targets of the fit."""
+        return [] if self.fit is None else [str(row["name"]) for row in self.fit.provenance.get("targets", [])]
+
+    @cached_property
     def daily(self) -> list[str]:
-        """Fluxes and storages of the prediction, those that are shown at once first."""
+        """Fluxes and storages of the prediction: those of `SHOWN` first, and last those that no target constrains."""
         found = [] if self.prediction is None else self.prediction
         known = {var.name for var in OUTPUTS.values()} - {*RESIDUALS}
         there = [str(name) for name in found if str(name) in known]
-        return sorted(there, key=lambda name: ([*SHOWN, name].index(name), there.index(name)))
+        return sorted(there, key=lambda n: (n in self.unconstrained, [*SHOWN, n].index(n), there.index(n)))
+
+    @cached_property
+    def unconstrained(self) -> list[str]:
+        """Fluxes and storages of the prediction that no training target constrains."""
+        found = {} if self.prediction is None else self.prediction.data_vars
+        return [str(name) for name, a in found.items() if UNCONSTRAINED in str(a.attrs.get("comment", ""))]
+
+    @property
+    def main(self) -> list[str]:
+        """Fluxes and storages whose figures are unfolded."""
+        return [name for name in self.daily if name in {*SHOWN, *self.scored} and name not in self.unconstrained]
 
     @property
     def land(self) -> list[Hashable]:
@@ -144,7 +161,7 @@ class Given:
         return None if known is None else known.where(there, 0.0)
 
     def over_land(self, arrays: xr.Dataset) -> xr.Dataset:
-        """Means over the land, by area where that is known."""
+        """Average over the land, by area where that is known."""
         if not self.land:
             return arrays
         return arrays.mean(self.land) if self.area is None else arrays.weighted(self.area).mean(self.land)
@@ -153,36 +170,36 @@ class Given:
 # -- pieces ----------------------------------------------------------------------------------------------------------
 
 
-def missing(what: str, *remedies: str) -> Markup:
-    """Say what is not there, and how to give it."""
+def missing(text: str, *remedies: str) -> Markup:
+    """Return a note on what the report lacks, and how to provide it."""
     how = Markup(" or ").join(Markup("<code>{}</code>").format(remedy) for remedy in remedies)
     return Markup("<p class=missing><strong>Not shown:</strong> {}{}</p>").format(
-        what, Markup(" Give it: {}").format(how) if remedies else ""
+        text, Markup(" To include it: {}").format(how) if remedies else ""
     )
 
 
 def beware(text: str) -> Markup:
-    """Say what must not be overlooked."""
+    """Return a warning."""
     return Markup("<p class=beware>{}</p>").format(text)
 
 
 def paragraph(text: object) -> Markup:
-    """A paragraph."""
+    """Return a paragraph."""
     return Markup("<p>{}</p>").format(text)
 
 
 def heading(text: str) -> Markup:
-    """A heading within a section."""
+    """Return a heading within a section."""
     return Markup("<h3>{}</h3>").format(text)
 
 
 def because(error: InputError) -> str:
-    """What an error says, in a sentence."""
+    """Return the findings of an error as a sentence."""
     return "; ".join(f"{finding.variable} {finding.problem} ({finding.remedy})" for finding in error.findings)
 
 
 def picture(caption: str, draw: Callable[[], Any]) -> Markup:
-    """Draw a figure into the page, with what it shows in words; or say why it cannot be drawn."""
+    """Return a figure with its description, or a note on why it cannot be drawn."""
     try:
         image, alt = style.png(draw, dpi=DPI)
     except InputError as error:
@@ -194,22 +211,22 @@ def picture(caption: str, draw: Callable[[], Any]) -> Markup:
 
 
 def unit(text: object) -> str:
-    """Units as they are printed, on one line."""
-    return style.pretty(str(text)).replace(" ", "\N{NO-BREAK SPACE}")
+    """Format units on one line; a pure number has none."""
+    return "" if str(text) == "1" else style.pretty(str(text)).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def share(value: float) -> str:
-    """An efficiency or correlation, with two digits, which is what they are good for."""
+    """Format an efficiency or correlation with two digits."""
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else number(value)
 
 
 def small(draw: Callable[..., Any]) -> Callable[[], Any]:
-    """Draw on axes that three of stand side by side."""
+    """Draw on axes of which several stand side by side."""
     return lambda: draw(ax=style.canvas((4.4, 3.3)))
 
 
 def figures(drawn: Sequence[Markup]) -> Markup:
-    """Figures side by side."""
+    """Return figures side by side."""
     return Markup("<div class=figures>{}</div>").format(Markup("").join(drawn))
 
 
@@ -217,16 +234,16 @@ PREDICT = 'out = ds.h2cm.predict(fit, variables="all", member="held-out"); out.h
 IN_SHELL = "xh2cm report RUN --data PATH"
 
 
-def no_prediction(what: str) -> Markup:
-    """Say that a prediction was not given."""
-    return missing(f"{what} need a prediction.", PREDICT, "xh2cm report RUN --data PATH --prediction STORE")
+def no_prediction(text: str) -> Markup:
+    """Return a note that a prediction is needed."""
+    return missing(f"{text} need a prediction.", PREDICT, "xh2cm report RUN --data PATH --prediction STORE")
 
 
-def no_data(what: str) -> Markup:
-    """Say that data were not given."""
-    return missing(f"{what} need the data.", 'out.h2cm.report("report.html", ds, fit=fit)', IN_SHELL)
+def no_data(text: str) -> Markup:
+    """Return a note that data are needed."""
+    return missing(f"{text} need the data.", 'out.h2cm.report("report.html", ds, fit=fit)', IN_SHELL)
 
 
-def no_fit(what: str) -> Markup:
-    """Say that a fit was not given."""
-    return missing(f"{what} need the fit.", 'out.h2cm.report("report.html", ds, fit=fit)', "xh2cm report RUN")
+def no_fit(text: str) -> Markup:
+    """Return a note that a fit is needed."""
+    return missing(f"{text} need the fit.", 'out.h2cm.report("report.html", ds, fit=fit)', "xh2cm report RUN")

@@ -1,4 +1,4 @@
-"""One HTML page of a run, whole in itself: it opens from disk, without scripts and without a network."""
+"""Report of a run: one self-contained HTML page, which opens from disk without scripts and without a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from xh2cm.html import Markup, pairs, render
 from xh2cm.page import sections
 from xh2cm.page.budgets import budgets
 from xh2cm.page.context import RESIDUALS, Given, beware, share, unit
-from xh2cm.plots import style
+from xh2cm.plots import plots, style
+from xh2cm.plots.computed import computed
 
 if TYPE_CHECKING:
     from xh2cm.fitted import Fit
@@ -30,7 +31,8 @@ __all__ = ["write_page"]
 
 SECTIONS: Mapping[str, Callable[[Given], Markup]] = {
     "Data check": sections.data_check,
-    "Folds": sections.folds,
+    "Model and training settings": sections.settings,
+    "Cross-validation folds": sections.folds,
     "Training": sections.training,
     "Scores": sections.scores,
     "Maps": sections.output_maps,
@@ -65,8 +67,8 @@ def write_page(
     fit : Fit, optional
         For folds, training, constants and settings.
     prediction : Dataset, optional
-        For maps, seasons and budgets; ``variables="all"`` for all of them, ``member="held-out"`` for honest scores. A
-        lazy one is computed anew by each picture: write it to Zarr first.
+        For maps, seasons and budgets; ``variables="all"`` fills them all, and ``member="held-out"`` gives held-out
+        scores. A lazy one is computed once.
     data : Dataset, optional
         What was trained or predicted on: for the check, the scores and what the budgets say of the forcing.
     targets, names, units, static, mask, missing : optional
@@ -87,7 +89,8 @@ def write_page(
 
     Notes
     -----
-    The page says what was not given, and how to give it, and of each picture that cannot be drawn why.
+    Each section says what it lacks and how to provide it, and why a figure cannot be drawn. Fluxes that no training
+    target constrains are marked, and their totals are not shown.
 
     Examples
     --------
@@ -106,16 +109,15 @@ def write_page(
     if (target.parent / "SHA256SUMS").exists():
         raise StoreError(f"{target.parent} is sealed by its checksums: write the page to another folder")
     told = {"static": static, "mask": mask, "missing": missing}
-    given = Given(fit, prediction, data, targets, names, units, told)
-    with style.plain_style():
-        text = whole(given)
-    with writing(target):
-        replace(target, text.encode())
+    lazy = xr.Dataset() if prediction is None else prediction
+    with writing(target), style.plain_style(), computed(lazy, target.parent) as held:
+        shown = None if prediction is None else plots.marked(held, fit)
+        replace(target, whole(Given(fit, shown, data, targets, names, units, told)).encode())
     return target
 
 
 def refuse(fit: object, prediction: object, data: object) -> None:
-    """Refuse what no page can be written of."""
+    """Refuse objects that no page can be written of."""
     findings = [
         Finding(name, f"is a {type(value).__name__}", "give a Dataset")
         for name, value in {"prediction": prediction, "data": data}.items()
@@ -142,48 +144,45 @@ def whole(given: Given) -> Markup:
 
 
 def title_of(given: Given) -> str:
-    """What the page is about, for the window."""
+    """Return the title of the page."""
     about = [str(given.data.attrs["title"])] if given.data is not None and "title" in given.data.attrs else []
     return ": ".join(["xh2cm report", *about])
 
 
 def head(given: Given) -> Markup:
-    """What this is, what made it and when, and what is found first."""
+    """Return what the page is about: data, fit, prediction and first results."""
     fit, prediction = given.fit, given.prediction
     about: dict[str, object] = {}
-    if given.data is not None and "title" in given.data.attrs:
-        about["data"] = given.data.attrs["title"]
     if fit is not None:
-        said = fit.provenance
-        trained = [row["name"] for row in said.get("targets", [])]
+        known = fit.provenance
         about["fit"] = Markup("<code>{}</code>").format(fit.fingerprint)
-        about |= {key: said[key] for key in ("source", "period", "cells") if key in said}
-        about["trained"] = f"{said.get('trained', 'elsewhere')}, by xh2cm {said.get('xh2cm', 'of an unknown version')}"
-        about["folds"] = f"{len(fit.folds)}, {fit.losses.sizes['epoch']} epochs"
-        about["trained on"] = ", ".join(trained) or "unknown"
+        about |= {key: known[key] for key in ("source", "period", "cells") if key in known}
+        version = known.get("xh2cm", "of an unknown version")
+        about["trained"] = f"{known.get('trained', 'elsewhere')}, by xh2cm {version}"
+        about["trained on"] = ", ".join(given.trained) or "unknown"
+        about |= {key: value for key, value in sections.compared(fit).items() if key in ("folds", "epochs")}
     if prediction is not None:
         member = prediction.attrs.get("member")
-        about["predicted by"] = "unknown" if member is None else by_whom(member)
+        about["predicted by"] = "unknown" if member is None else by_whom(str(member))
     about |= found_first(given)
     warning = Markup("")
     if fit is not None and prediction is not None and fit.fingerprint not in str(prediction.attrs.get("source", "")):
-        source = prediction.attrs.get("source", "it does not say which")
-        warning = beware(f"The prediction is not of this fit, {fit.fingerprint}, as far as it says: {source}.")
+        source = prediction.attrs.get("source", "none given")
+        warning = beware(f"The prediction does not name this fit, {fit.fingerprint}, as its source: {source}.")
     return pairs(about) + warning
 
 
 def found_first(given: Given) -> dict[str, str]:
-    """The two numbers a reader wants first: how good, and whether it closes."""
+    """Return the first results: skill, and closure of the budgets."""
     found = {}
     if isinstance(given.scores, xr.Dataset):
         monthly = given.scores["NSE_median"].sel(scale="monthly")
         best = {name: float(monthly.sel(variable=name).mean()) for name in given.scored}
         told = [f"{name} {share(value)}" for name, value in best.items() if math.isfinite(value)]
-        found["monthly NSE, median of the cells"] = ", ".join(told) or "none"
+        found["monthly NSE (median over cells)"] = ", ".join(told) or "none"
     if given.prediction is not None:
-        there = [name for name in RESIDUALS if name in given.prediction]
-        left = [f"{name} {float(abs(given.prediction[name]).max()):.1e}" for name in there]
+        arrays = [given.prediction[name] for name in RESIDUALS if name in given.prediction]
+        left = [f"{a.name} {float(abs(a).max()):.1e} {unit(a.attrs.get('units', ''))}" for a in arrays]
         if left:
-            units = unit(given.prediction[there[0]].attrs.get("units", ""))
-            found["largest residual of a day and cell"] = f"{', '.join(left)} ({units}, and alike)"
+            found["largest daily residual"] = ", ".join(left)
     return found

@@ -405,7 +405,7 @@ def test_a_file_is_not_replaced_unasked_and_a_sealed_folder_not_written_to(bare,
         write_page(saved / "report.html", fit=bare)
     assert xh2cm.load_fit(saved).fingerprint == bare.fingerprint
     with pytest.raises(StoreError, match="cannot be written"):
-        write_page(tmp_path / "no" / "report.html", fit=bare)
+        write_page(path / "report.html", fit=bare)  # below a file
 
 
 def test_figures_are_closed_and_the_style_of_the_user_is_left_alone(fit, tmp_path):

@@ -110,7 +110,11 @@ def write_page(
         raise StoreError(f"{target.parent} is sealed by its checksums: write the page to another folder")
     told = {"static": static, "mask": mask, "missing": missing}
     lazy = xr.Dataset() if prediction is None else prediction
-    with writing(target), style.plain_style(), computed(lazy, target.parent) as held:
+    with (
+        writing(target),
+        style.plain_style(),
+        computed(lazy, target.parent if target.parent.is_dir() else None) as held,
+    ):
         shown = None if prediction is None else plots.marked(held, fit)
         replace(target, whole(Given(fit, shown, data, targets, names, units, told)).encode())
     return target

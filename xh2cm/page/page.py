@@ -113,7 +113,7 @@ def write_page(
     with (
         writing(target),
         style.plain_style(),
-        computed(lazy, target.parent if target.parent.is_dir() else None) as held,
+        computed(lazy, target.parent) as held,
     ):
         shown = None if prediction is None else plots.marked(held, fit)
         replace(target, whole(Given(fit, shown, data, targets, names, units, told)).encode())

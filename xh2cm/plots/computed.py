@@ -27,7 +27,7 @@ def computed(dataset: xr.Dataset, folder: str | os.PathLike[str] | None = None) 
     dataset : Dataset
         One that was opened from a store and is too large for memory stays as it is.
     folder : str or path, optional
-        Where to put the store; the system's temporary folder if not given.
+        Where to put the store; the system's temporary folder if it is not given or does not exist.
 
     Yields
     ------
@@ -48,5 +48,6 @@ def computed(dataset: xr.Dataset, folder: str | os.PathLike[str] | None = None) 
     elif "source" in dataset.encoding:
         yield dataset
     else:
-        with tempfile.TemporaryDirectory(prefix=".xh2cm-", dir=folder) as made:
+        there = folder if folder is not None and Path(folder).is_dir() else None
+        with tempfile.TemporaryDirectory(prefix=".xh2cm-", dir=there) as made:
             yield xr.open_zarr(write_zarr(dataset, Path(made) / "prediction.zarr"))

@@ -169,16 +169,20 @@ def draw(series: xr.Dataset, mapped: xr.DataArray, months: pd.DataFrame, title: 
     low, high = np.nanquantile(values, [0.02, 0.98])
     cells = land.scatter(lon, lat, c=values, s=11000 / values.size, marker="s", cmap="YlGnBu", vmin=low, vmax=high)
     dots = land.scatter(series["lon"], series["lat"], c=nse["model"], s=45, cmap="plasma", vmin=0, vmax=1, ec="black")
-    land.set(xlabel="longitude (degrees east)", ylabel="latitude (degrees north)", title="Runoff, and skill held out")
+    land.set(
+        xlabel="longitude (degrees east)",
+        ylabel="latitude (degrees north)",
+        title="Runoff, and skill at held-out places",
+    )
     land.set_aspect(1 / np.cos(np.deg2rad(float(abs(lat).mean()))))
     land.locator_params(axis="x", nbins=4)
-    top.colorbar(dots, ax=land, label="NSE where held out (1, dots)", extend="min", shrink=0.8)
+    top.colorbar(dots, ax=land, label="NSE at held-out places (dots)", extend="min", shrink=0.8)
     top.colorbar(cells, ax=land, label="runoff, mean of the folds (mm a$^{-1}$, squares)", extend="both", shrink=0.8)
 
     for name, values in nse.items():
         skill.ecdf(values, color=COLOURS[name], label=name, lw=2)
-    skill.set(xlim=(-1, 1), xlabel="NSE (1)", ylabel="share of the places with at most this NSE (1)")
-    skill.set_title("Skill at places not seen")
+    skill.set(xlim=(-1, 1), xlabel="NSE", ylabel="share of places with at most this NSE")
+    skill.set_title("Skill at held-out places")
     skill.legend(loc="upper left", frameon=False)
     skill.axvline(0, color="black", lw=0.6)
 
@@ -186,7 +190,9 @@ def draw(series: xr.Dataset, mapped: xr.DataArray, months: pd.DataFrame, title: 
         year.plot(months.index, months[name], color=colour, marker="o", ms=4, label=name)
     year.axhline(0, color="black", lw=0.6)
     year.margins(y=0.12)
-    year.set(xticks=range(1, 13), xlabel="month", ylabel="water (mm per month)", title="Water balance, held out")
+    year.set(
+        xticks=range(1, 13), xlabel="month", ylabel="water (mm per month)", title="Water balance, held-out prediction"
+    )
     year.legend(loc="upper center", frameon=False, ncols=4, columnspacing=1, handlelength=1)
 
     ranks = nse["model"].argsort().values
@@ -197,7 +203,7 @@ def draw(series: xr.Dataset, mapped: xr.DataArray, months: pd.DataFrame, title: 
         for name, width in (("climatology", 1.2), ("observed", 1.4), ("model", 1.4)):
             axes.plot(here["time"], here[name], color=COLOURS[name], lw=width, label=name)
         place = str(here["gauge_name"].values if "gauge_name" in here else f"{here['lat']:.0f} N, {here['lon']:.0f} E")
-        rank = f"NSE {nse['model'][one]:.2f}, as good as or better than {share:.0%} of the places"
+        rank = f"NSE {nse['model'][one]:.2f}, at least as good as at {share:.0%} of the places"
         axes.set_title(f"{place}: {rank}", loc="left", fontsize=10)
         axes.set_yscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
         axes.set_yticks([tick for tick in (0, 0.5, 2, 5, 10, 20, 40, 80) if tick <= axes.get_ylim()[1]])

@@ -59,7 +59,7 @@ def agreement(every: xr.Dataset) -> pd.DataFrame:
 def draw(matrix: pd.DataFrame, covered: xr.Dataset, agreed: pd.DataFrame, constants: xr.Dataset) -> None:
     """Skill of each fold in each fifth, ranks of the observation among the folds, agreement, constants."""
     figure = plt.figure(figsize=(13, 9.5), layout="constrained")
-    figure.suptitle("Delaware, five folds trained on runoff: what they agree on", fontsize=14)
+    figure.suptitle("Delaware, five folds trained on runoff: agreement between folds", fontsize=14)
     top, below = figure.subfigures(2, 1, height_ratios=[1, 1.25])
     skill, ranks, numbers = top.subplots(1, 3, width_ratios=[1.1, 1, 1.3])
     image = skill.imshow(matrix, cmap="cividis")
@@ -69,14 +69,14 @@ def draw(matrix: pd.DataFrame, covered: xr.Dataset, agreed: pd.DataFrame, consta
         skill.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if dark else "black", weight=weight)
     skill.set(xlabel="fold that predicts", ylabel="catchments held out from fold", title="Daily NSE of runoff, pooled")
     skill.set_xticks(range(matrix.shape[1]), matrix.columns)
-    skill.set_yticks(range(matrix.shape[0]), matrix.index)
-    top.colorbar(image, ax=skill, label="NSE (1); bold: not seen in training", shrink=0.8)
+    skill.set_yticks(range(matrix.shape[0]), matrix.index.astype(int))
+    top.colorbar(image, ax=skill, label="NSE; bold: held out in training", shrink=0.8)
 
     counts = covered["rank_histogram"].sel(variable="runoff")
     for scale, colour in {"daily": "#0072B2", "monthly": "#E69F00"}.items():
         ranks.plot(counts["rank"] - 1, counts.sel(scale=scale), "o-", color=colour, label=scale)
-    ranks.axhline(1 / counts.sizes["rank"], color="black", lw=0.8, ls="--", label="if the spread were right")
-    ranks.set(xlabel="number of folds below the observation", ylabel="share of observations (1)", ylim=(0, None))
+    ranks.axhline(1 / counts.sizes["rank"], color="black", lw=0.8, ls="--", label="calibrated spread")
+    ranks.set(xlabel="number of folds below the observation", ylabel="share of observations", ylim=(0, None))
     ranks.set_title("Observed runoff among the folds")
     ranks.legend(frameon=False)
 
@@ -84,10 +84,12 @@ def draw(matrix: pd.DataFrame, covered: xr.Dataset, agreed: pd.DataFrame, consta
     for row, name in enumerate(names):
         relative = constants[name] / constants[f"{name}_mean"] - 1
         numbers.plot(100 * relative, [row] * relative.size, "o", color="#0072B2", alpha=0.6)
-    told = [f"{name}\n{float(constants[f'{name}_mean']):.3g} {constants[name].attrs['units']}" for name in names]
+    units = [constants[name].attrs["units"] for name in names]
+    means = [float(constants[f"{name}_mean"]) for name in names]
+    told = [f"{n}\n{mean:.3g} {unit if unit != '1' else ''}" for n, mean, unit in zip(names, means, units, strict=True)]
     numbers.set_yticks(range(len(names)), told)
     numbers.axvline(0, color="black", lw=0.6)
-    numbers.set(xlabel="difference from the mean of the folds (%)", title="Global constants, fold by fold")
+    numbers.set(xlabel="difference from the mean of the folds (%)", title="Global constants by fold")
     numbers.margins(y=0.15)
 
     axes = below.subplots()
@@ -98,9 +100,9 @@ def draw(matrix: pd.DataFrame, covered: xr.Dataset, agreed: pd.DataFrame, consta
     axes.set_yticks(range(len(ordered)), ordered.index)
     axes.axvline(0, color="black", lw=0.6)
     axes.grid(axis="x", alpha=0.3)
-    axes.set(xlabel="correlation between the maps of two folds (1): mean of the pairs, line to the lowest")
+    axes.set(xlabel="correlation between the maps of two folds: mean of all pairs, line to the lowest")
     axes.set_title(
-        "Means over time, unit by unit. Orange: fluxes and storages; blue: parameters", loc="left", fontsize=11
+        "Means over time in each unit. Orange: fluxes and storages; blue: parameters", loc="left", fontsize=11
     )
     figure.savefig(OUTPUT / "folds.png", dpi=100)
     plt.close(figure)

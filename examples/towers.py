@@ -511,7 +511,7 @@ def draw_skill(skills: dict[str, pd.DataFrame], path: Path) -> None:
         axes.grid(axis="x", alpha=0.3)
         axes.set_xlim(FLOOR - 0.05, 1)
         axes.set_title(title, loc="left", fontsize=11)
-        axes.set_xlabel("daily NSE (1)")
+        axes.set_xlabel("daily NSE")
     figure.legend(
         *panels[0].get_legend_handles_labels(),
         loc="outside lower center",

@@ -224,7 +224,7 @@ def draw_skill(
     for name, colour in COLOURS.items():
         shares.ecdf(cells[name].values.ravel(), color=colour, label=name, lw=1.8)
     shares.axvline(BAR, color="black", lw=0.6, ls="--")
-    shares.set(xlim=(0.5, 1), xlabel="daily NSE (1), mean of the seeds", ylabel="share of cells with at most this (1)")
+    shares.set(xlim=(0.5, 1), xlabel="daily NSE, mean of the seeds", ylabel="share of cells with at most this NSE")
     shares.set_title("Skill cell by cell")
     shares.legend(frameon=False, loc="upper left")
     for axes, name in zip(panels[:, 1:].flat, SCORED, strict=True):

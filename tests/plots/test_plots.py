@@ -20,6 +20,7 @@ import xarray as xr
 from matplotlib.collections import PathCollection, QuadMesh
 
 import xh2cm
+import xh2cm.plots
 from xh2cm.errors import H2CMWarning, InputError
 from xh2cm.plots import maps, plots, style
 
@@ -120,6 +121,11 @@ def test_every_picture_is_drawn_with_units_on_every_axis(name, land, every, twin
         assert all(text in plain or text.startswith("Nash") or text.endswith(")") for text in labels), labels
         assert not any(odd in text for text in labels for odd in ("no units", "(1)", "(date)", "(number)")), labels
     assert all(ax.get_title() for ax in axes)
+
+
+def test_figures_are_functions_of_the_package():
+    assert {*xh2cm.plots.__all__} == {*plots.__all__}
+    assert all(getattr(xh2cm.plots, name) is getattr(plots, name) for name in plots.__all__)
 
 
 def test_pictures_take_axes(every, twin, fit, scores):

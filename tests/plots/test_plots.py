@@ -299,6 +299,8 @@ def test_one_cell_and_another_calendar(held):
     (line,) = ax.get_lines()
     expected = cell["ET"].values.astype(float).reshape(12, 30).mean(1)
     np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-5)
+    (line,) = cell.assign_coords(time=days).drop_vars("time_bnds").h2cm.plot.series("ET", scale="daily").get_lines()
+    np.testing.assert_allclose(line.get_ydata(), cell["ET"])
 
 
 def test_a_series_by_day_keeps_the_days(held):
@@ -571,6 +573,7 @@ def test_a_damaged_file_of_coastlines_is_named(tmp_path, every):
         (lambda it: (it.out * np.nan).h2cm.plot.season("ET"), "has no seasonal values"),
         (lambda it: it.out.h2cm.plot.series("ET", it.ds, scale="daily"), "not observed often enough"),
         (lambda it: it.out.h2cm.plot.series("ET", scale="mean"), "is not a time series"),
+        (lambda it: it.out.h2cm.plot.series("ET", scale="seasonal"), "is not a time series"),
         (lambda it: towers(it.out).h2cm.plot.latitudes("ET"), "is not a grid of latitude and longitude"),
         (lambda it: it.out.h2cm.plot.latitudes("soil_capacity"), "does not vary from day to day"),
         (lambda it: it.out[["ET"]].h2cm.plot.closure(), "has no residuals"),

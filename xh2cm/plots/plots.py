@@ -351,14 +351,18 @@ def series(
     >>> [line.get_label() for line in every.h2cm.plot.series("ET", ds).get_lines()]
     ['predicted, mean of 2 folds', 'observed']
     """
+    if scale not in SAID:
+        raise InputError([Finding("scale", f"{scale!r} is not a time series", closest(scale, SAID))])
     lines = beside(prediction, variable, observations, scale, names, units)
-    days = dates(lines["step"].values, scale == "daily")
-    step = "D" if scale == "daily" else "M"
-    first, last = (days[k].astype(f"datetime64[{step}]") for k in (0, -1))
-    unbroken = np.arange(first, last + 1).astype("datetime64[D]")  # lines end where a gap begins
-    lines = lines.assign_coords(step=days.astype("datetime64[s]")).reindex(step=unbroken.astype("datetime64[s]"))
-    ax = ax or canvas((8.4, 3.8) if unbroken.size > FEW else (6.4, 4.4))
-    draw(ax, lines, dense=scale == "daily" and unbroken.size > DENSE)
+    days = dates(lines["step"].values, scale == "daily").astype("datetime64[s]")
+    lines = lines.assign_coords(step=days)
+    if lines.indexes["step"].is_unique:  # two days of February may be one date where months have 30 days
+        step = "D" if scale == "daily" else "M"
+        first, last = (days[k].astype(f"datetime64[{step}]") for k in (0, -1))
+        lines = lines.reindex(step=np.arange(first, last + 1).astype("datetime64[s]"))  # lines end at gaps
+    steps = lines.sizes["step"]
+    ax = ax or canvas((8.4, 3.8) if steps > FEW else (6.4, 4.4))
+    draw(ax, lines, dense=scale == "daily" and steps > DENSE)
     time_axis(ax)
     title(ax, f"{variable}, {SAID[scale]}", lines.predicted)
     return ax
@@ -373,8 +377,6 @@ def beside(
     units: Mapping[str, str] | None,
 ) -> xr.Dataset:
     """Return means over the land along ``step``, ``predicted`` (perhaps along ``fold``) and ``observed`` if given."""
-    if scale not in SCALES[:4]:
-        raise InputError([Finding("scale", f"{scale!r} is not a time series", closest(scale, SCALES[:4]))])
     array = named(prediction, variable)
     if observations is None:
         pair, area = alone(prediction, array, scale), area_of(prediction, array)

@@ -223,6 +223,7 @@ def test_a_prediction_of_every_fold(twin, fit):
     found = of("Scores", **given)
     assert "<p class=beware>Held-out prediction: no, unless" in found
     assert {row[0] for row in rows(found, "Scores by variable")} == {"0", "1", ""}
+    assert {row[1] for row in rows(found, "Scores by variable")} == {"ET (kg\xa0m⁻²\xa0d⁻¹)"}
     assert of("Maps", **given).count("<figure>") == 2
     mean = every["ET"].mean(["time", "fold"]).weighted(np.cos(np.deg2rad(every["lat"]))).mean()
     assert number(rows(of("Maps", **given), "Means")[0][2]) == pytest.approx(float(mean), rel=1e-3)

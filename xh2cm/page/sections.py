@@ -217,17 +217,18 @@ def scores(given: Given) -> Markup:
 
 
 def score_rows(caption: str, scores: xr.Dataset) -> Markup:
-    """Return scores as a table; the units stand beside the variable."""
+    """Return scores as a table, with the units beside the variable."""
     frame = score_table(scores)
     titles = [str(name) for name in frame.index.names]
     columns = [title for title in HEADLINES if title != "units"]
     rows, last = [], ""
     for index, row in zip(frame.index, frame.to_dict("records"), strict=True):
-        first, *others = map(str, index if isinstance(index, tuple) else (index,))
-        measured = f"{first} ({unit(row['units'])})" if len(others) == 1 and unit(row["units"]) else first
+        *groups, variable, scale = map(str, index)
+        units = unit(row["units"])
+        begins = [*groups, f"{variable} ({units})" if units else variable]
         shown = [share(row[title]) if title.startswith(("NSE", "KGE", "r")) else row[title] for title in columns]
-        rows.append(["" if first == last else measured, *others, *shown])
-        last = first
+        rows.append(["" if begins[0] == last else begins[0], *begins[1:], scale, *shown])
+        last = begins[0]
     return table(caption, [*titles, *columns], rows, numbers={*columns} - {WHY_NOT}, groups=True)
 
 

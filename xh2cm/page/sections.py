@@ -96,8 +96,7 @@ def settings(given: Given) -> Markup:
     if given.unconstrained:
         names = ", ".join(given.unconstrained)
         parts.append(beware(f"No training target constrains {names}: do not read them as results of this fit."))
-    processes = given.fit.model.processes
-    rows = [[slot, type(getattr(processes, slot)).__name__] for slot in processes.slots]
+    rows = [[turn, type(process).__name__] for turn, process in given.fit.model.processes.all.items()]
     parts.append(details("Model", table("Processes", ["slot", "process"], rows), given.fit.model.__html__()))
     return Markup("").join(parts)
 

@@ -69,7 +69,9 @@ def processes() -> str:
 
 def page() -> str:
     """Return the whole page."""
-    parameters = ((p.name, p.long_name, p.units, bounds(p), p.varies) for p in Processes().parameters)
+    parameters = (
+        (p.name, p.long_name, p.units, bounds(p), f"{p.default:.4g}", p.varies) for p in Processes().parameters
+    )
     targets = ((t.name, TARGETS[t.name].units, t.compare, " / ".join(t.fields)) for t in TARGET_TABLE)
     priors = ((p.parameter, p.mean, p.std) for p in PRIORS)
     parts = [
@@ -79,8 +81,8 @@ def page() -> str:
         variables(FORCING),
         "## Outputs\n\nSelect outputs by name: `ds.h2cm.predict(fit, variables=[...])`.",
         variables(OUTPUTS),
-        "## Learned parameters\n\nLearned parameters are outputs, too, under the same names; `fapar` as `fAPAR`.",
-        table(("name", "description", "units", "bounds", "varies"), parameters),
+        "## Learned parameters\n\nThey are outputs, too, under the same names (`fapar` as `fAPAR`). Training starts near the default.",
+        table(("name", "description", "units", "bounds", "default", "varies"), parameters),
         "## Processes\n\nThe published process of each slot is first. [Exchange a process](howto/swap-a-process.md).",
         processes(),
         "## Networks\n\n`*` stands for every daily parameter that no other row names.",

@@ -1,14 +1,14 @@
-"""Learn how the Delaware River basin turns weather into runoff, and test it at gauges the model has not seen.
+"""Simulate the runoff of the Delaware River basin, and evaluate it at gauges that were held out from training.
 
-``make demo`` runs it, or ``python examples/delaware.py``. Without a network the same is done with the synthetic twin,
-and the output says which of the two it was.
+Run it with ``make demo`` or ``python examples/delaware.py``. Without a network the synthetic twin is used instead, and
+the output states which of the two it was.
 
-Five folds are trained in one pass, each blind to the gauges of a fifth of the catchments. There is no early stop: the
-number of epochs is fixed beforehand by the time a demo may take, so nothing held out decides when training ends. The
-other settings come from some fifteen trial runs on the same folds, and the ones kept are among the best of them: the
-median daily NSE where held out was 0.53 to 0.68, and -0.25 (but monthly 0.83) in the one run trained on monthly means.
-Another seed at a neighbouring setting gave 0.64. At gauges that played no part in that choice, expect less than what
-is printed.
+Five folds are trained in one pass, each without the gauges of a fifth of the catchments. There is no early stopping:
+the number of epochs is fixed by the time that a demonstration may take, so that no held-out data decide when training
+ends. The other settings come from some fifteen trials on the same folds, and are among the best of them: the
+median held-out daily NSE was 0.53 to 0.68, and -0.25 (but monthly 0.83) in the one trial trained on monthly means.
+Another seed at a neighbouring setting gave 0.64. Expect less than what is printed at gauges that played no part in
+that choice.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ import xh2cm
 from xh2cm.evaluate.scores import metrics
 
 OUTPUT = Path(__file__).resolve().parent / "output"
-# Carbon is computed, too, but nothing in the Delaware data says anything of it
+# Carbon is computed, too, but the Delaware data do not constrain it
 VARIABLES = ["ET", "runoff", "TWS", "SWE", "SM", "GW", "precipitation_corrected", "water_residual"]
 TRAINING = {"width": 32, "window": 184, "spinup": 366, "batch_size": 32, "learning_rate": 0.03, "patience": None}
 
 CONSTANTS = {"pin": "global", "epochs": 30}
-"""Every parameter one learned number: a conventional process model."""
+"""One learned number per parameter: a calibrated process-based model."""
 
 # Okabe and Ito: told apart by colour-blind readers, too
 COLOURS = {
@@ -73,7 +73,7 @@ def delaware(ds: xr.Dataset) -> tuple[xh2cm.Fit, xr.Dataset, xr.Dataset, dict[st
 
 
 def twin(ds: xr.Dataset) -> tuple[xh2cm.Fit, xr.Dataset, xr.Dataset, dict[str, xr.Dataset]]:
-    """Train on all that was "observed" of the twin; compare runoff and ET month by month in every cell."""
+    """Train on all observations of the twin; compare runoff and ET month by month in every cell."""
     how = {"folds": 5, "scheme": "cells", **TRAINING, "batch_size": 16}
     fit = ds.h2cm.fit(epochs=12, **how)
     held_out = ds.h2cm.predict(fit, variables=VARIABLES, member="held-out")
@@ -94,7 +94,7 @@ def twin(ds: xr.Dataset) -> tuple[xh2cm.Fit, xr.Dataset, xr.Dataset, dict[str, x
 
 
 def untrained(fit: xh2cm.Fit) -> xh2cm.Fit:
-    """The same model with the weights it started from."""
+    """Return the same model with its initial weights."""
     weights = [fit.model.initial(torch.Generator().manual_seed(fold)) for fold in fit.folds]
     return dataclasses.replace(fit, weights=torch.stack(weights))
 
@@ -102,7 +102,7 @@ def untrained(fit: xh2cm.Fit) -> xh2cm.Fit:
 def rivals(
     observed: xr.DataArray, model: xr.DataArray, process: xr.DataArray, blank: xr.DataArray, fold: xr.DataArray
 ) -> xr.Dataset:
-    """What was observed, beside five ways to say it (place, time).
+    """Collect observations and five predictions of them (place, time).
 
     "constants" is the same physics with every parameter one number, calibrated on the same days of the same places.
     "climatology" is the mean of each calendar month at the places of the other folds: what one would guess without
@@ -124,7 +124,7 @@ def rivals(
 
 
 def table(series: xr.Dataset) -> pd.DataFrame:
-    """Median scores over the places, with the quartiles of NSE."""
+    """Return median scores over the places, with the quartiles of NSE."""
     rows = {}
     for name in series.data_vars:
         if name != "observed":
@@ -136,7 +136,7 @@ def table(series: xr.Dataset) -> pd.DataFrame:
 
 
 def balance(ds: xr.Dataset, predicted: xr.Dataset) -> tuple[pd.Series, pd.DataFrame]:
-    """Water of the land as a whole: by year, and by month of the year, mm."""
+    """Return the water balance of all land, per year and per month of the year, in mm."""
     checked = ds.h2cm.check().dataset
 
     def mean(array: xr.DataArray) -> xr.DataArray:
@@ -158,7 +158,7 @@ def balance(ds: xr.Dataset, predicted: xr.Dataset) -> tuple[pd.Series, pd.DataFr
 
 
 def draw(series: xr.Dataset, mapped: xr.DataArray, months: pd.DataFrame, title: str, path: Path) -> None:
-    """Map, distribution of the skill, water balance through the year, and three held-out places."""
+    """Draw a map, the distribution of the skill, the seasonal water balance, and three held-out places."""
     figure = plt.figure(figsize=(14, 12), layout="constrained")
     figure.suptitle(title, fontsize=14)
     top, below = figure.subfigures(2, 1, height_ratios=[1, 1.2])
@@ -219,8 +219,8 @@ def draw(series: xr.Dataset, mapped: xr.DataArray, months: pd.DataFrame, title: 
 # -- all of it -------------------------------------------------------------------------------------------------------
 
 
-LEGEND = """Scores where held out: medians over the places, and quartiles of NSE. The climatology is the mean of each
-calendar month of these years at the places of the other folds; a place's own climatology has seen what it is scored by.
+LEGEND = """Held-out scores: medians over the places, and quartiles of NSE. The climatology is the mean of each calendar
+month of these years at the places of the other folds; a place's own climatology contains the data it is scored by.
 """
 SAYS = {
     "delaware": "REAL data: the Delaware River basin, 1979-1980",
@@ -230,7 +230,7 @@ JOBS = {"delaware": delaware, "twin": twin}
 
 
 def open_data() -> tuple[str, xr.Dataset]:
-    """The Delaware basin, or the twin where it cannot be had."""
+    """Open the Delaware basin, or the twin if it cannot be downloaded."""
     try:
         return "delaware", xh2cm.tutorial.open_dataset("delaware")
     except xh2cm.StoreError as error:
@@ -252,7 +252,7 @@ def main() -> None:
     store = prediction.h2cm.to_zarr(OUTPUT / f"{name}.zarr", overwrite=True)
     written = xr.open_zarr(store).load()
     if not written.identical(prediction.compute()):
-        raise SystemExit(f"{store} is not what was written to it")
+        raise SystemExit(f"{store} differs from the prediction that was written to it")
     print(f"{', '.join(map(str, written.data_vars))} of the whole land written to {store}, and read back equal")
     print(f"the fit: {fit.save(OUTPUT / f'{name}_fit', overwrite=True)}\n")
 
@@ -262,7 +262,7 @@ def main() -> None:
     year, months = balance(seen, held_out)
     everywhere, _ = balance(ds, written)
     both = pd.DataFrame({"held out": year, "everywhere": everywhere.drop("Q / P observed")}).loc[year.index]
-    print("Water, mm a year, in the places learnt from (held out) and everywhere (mean of the folds):")
+    print("Water balance, mm per year, at the training places (held out) and everywhere (mean of the folds):")
     print(f"{both.to_string(float_format='{:.2f}'.format, na_rep='')}\n")
 
     runoff = next(iter(tables.values()))

@@ -1,10 +1,10 @@
-"""What five folds of one fit agree on, and what they do not: skill by fold, spread, parameters.
+"""Compare the folds of one fit: skill per fold, ensemble spread, and agreement of the learned parameters.
 
-``python examples/folds.py`` takes the fit of ``make demo`` (the Delaware basin), or trains it first, about a minute.
-Each of its folds was blind to the gauges of a fifth of the catchments and started from other random numbers. All of
-them are run everywhere: where each was trained and where it was not, how often the observation lies between them, and
-which of the numbers inside the model they agree on. Runoff is all they were trained on: what agrees although nothing
-was said of it comes from the physics, and what does not agree is not known.
+``python examples/folds.py`` takes the fit of ``make demo`` (the Delaware basin), or trains it first, which takes
+about a minute. Each fold was trained without the gauges of a fifth of the catchments and started from other random
+numbers. Every fold predicts all catchments: those it was trained on and those held out from it. The example compares their
+skill, counts how often the observation lies between them, and shows on which parameters they agree. Runoff is the only
+target: agreement on other variables comes from the physics, and variables without agreement are not constrained.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FLUXES = ["runoff", "ET", "TWS", "SWE", "GPP", "TER"]
 
 
 def opened() -> tuple[xr.Dataset, xh2cm.Fit]:
-    """The units with a gauge, and the fit of the demo."""
+    """Return the units with a gauge, and the fit of the demo."""
     name, ds = open_data()
     if name != "delaware":
         raise SystemExit("This example looks at the Delaware basin, which could not be had.")
@@ -31,13 +31,13 @@ def opened() -> tuple[xr.Dataset, xh2cm.Fit]:
     try:
         return learnt, xh2cm.load_fit(OUTPUT / "delaware_fit")
     except xh2cm.FitError:
-        print("training, as the demo does")
+        print("training with the settings of the demo")
         how = {"folds": 5, "groups": "catchment", "targets": {"runoff": "daily"}, "epochs": 10}
         return learnt, learnt.h2cm.fit(**how, **TRAINING)
 
 
 def agreement(every: xr.Dataset) -> pd.DataFrame:
-    """How alike the folds are: correlation of their maps, two at a time, and their spread beside that of the land."""
+    """Compare the folds: correlation of their maps, in pairs, and their spread beside that of the land."""
     rows = {}
     for name, array in every.items():
         of_land = array.mean("time") if "time" in array.dims else array
@@ -57,7 +57,7 @@ def agreement(every: xr.Dataset) -> pd.DataFrame:
 
 
 def draw(matrix: pd.DataFrame, covered: xr.Dataset, agreed: pd.DataFrame, constants: xr.Dataset) -> None:
-    """Skill of each fold in each fifth, ranks of the observation among the folds, agreement, constants."""
+    """Draw the skill of each fold in each fifth, ranks of the observation among the folds, agreement, constants."""
     figure = plt.figure(figsize=(13, 9.5), layout="constrained")
     figure.suptitle("Delaware, five folds trained on runoff: agreement between folds", fontsize=14)
     top, below = figure.subfigures(2, 1, height_ratios=[1, 1.25])
@@ -109,7 +109,7 @@ def draw(matrix: pd.DataFrame, covered: xr.Dataset, agreed: pd.DataFrame, consta
 
 
 def main() -> None:
-    """Run every fold everywhere and compare."""
+    """Predict all catchments with every fold and compare."""
     began = time.monotonic()
     learnt, fit = opened()
     inside = [p.name if p.name != "fapar" else "fAPAR" for p in fit.model.parameters.values() if p.varies != "global"]
@@ -125,27 +125,28 @@ def main() -> None:
         for scale in ("daily", "monthly")
         for metric in ("NSE_pooled", "NSE_median", "KGE_median")
     }
-    print("Where each fold predicts what it has not seen (rows: folds):")
+    print("Held-out skill of each fold (rows: folds):")
     print(f"{pd.DataFrame(rows).round(2).to_string()}\n")
     print("Daily NSE of runoff, pooled; rows: catchments held out from that fold, columns: fold that predicts:")
     print(f"{matrix.round(2).to_string()}\n")
     seen, unseen = matrix.values[~np.eye(len(matrix), dtype=bool)].mean(), np.diag(matrix).mean()
-    print(f"mean where trained {seen:.2f}, where not {unseen:.2f}\n")
+    print(f"mean in training catchments {seen:.2f}, in held-out catchments {unseen:.2f}\n")
 
     covered = every[["runoff"]].h2cm.coverage(learnt, targets=["runoff"])
     shares = (
         covered[["coverage", "expected"]].sel(variable="runoff").to_dataframe()[["coverage", "expected"]].unstack(0)
     )
-    print(f"Share of observed runoff within the folds (most of which have seen it):\n{shares.round(2).to_string()}\n")
+    heading = "Share of observed runoff within the range of the folds (most of which were trained on it):"
+    print(f"{heading}\n{shares.round(2).to_string()}\n")
     ratio = covered["spread_skill"].sel(variable="runoff").to_series().dropna()
-    print(f"spread over error, 1 where the spread is right: {ratio.round(2).to_dict()}\n")
+    print(f"ratio of spread to error, 1 if the spread is right: {ratio.round(2).to_dict()}\n")
 
     constants = fit.constants()
     names = [name for name in constants if f"{name}_std" in constants]
     told = pd.DataFrame({name: constants[name].to_series() for name in names}).T
-    print(f"Global constants, fold by fold:\n{told.round(4).to_string()}\n")
+    print(f"Global constants per fold:\n{told.round(4).to_string()}\n")
     agreed = agreement(every)
-    print(f"Means over time, unit by unit:\n{agreed.to_string(float_format='{:.2f}'.format)}\n")
+    print(f"Means over time per unit:\n{agreed.to_string(float_format='{:.2f}'.format)}\n")
     draw(matrix, covered, agreed, constants)
     print(f"figure: {OUTPUT / 'folds.png'}\n{time.monotonic() - began:.0f} s")
 

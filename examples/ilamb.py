@@ -1,21 +1,21 @@
-"""Export a prediction as CMIP6 names it, and let ILAMB score every file.
+"""Export a prediction under the names of CMIP6, and score every file with ILAMB.
 
-ilamb3 wants an environment of its own, as it pins other versions. Made once, and then the two steps:
+ilamb3 needs an environment of its own, because it pins other versions. Create it once, then run the two steps:
 
     python -m venv ilamb && ilamb/bin/pip install ilamb3
     python examples/ilamb.py export [DATA.nc]       in the environment of xh2cm
     ilamb/bin/python examples/ilamb.py score        in that of ilamb3
 
-Without data the synthetic twin is predicted, in each cell by the fold that has not seen it. A variable is compared with
-its observations, noisy months with gaps, where the twin has some, and else with its exact truth. ILAMB's own reference
-data (a download) are global products, and of no use for a land that does not exist. DATA.nc, on a regular grid, has no
-truth: what is not observed there is compared with a second training from another seed, which says how sure training is
-of it, and nothing of how right it is.
+Without data the synthetic twin is predicted, each cell by the fold that was not trained on it. A variable is compared
+with its observations, noisy months with gaps, if the twin has some, otherwise with its exact truth. ILAMB's own
+reference data (a download) are global products and cannot be used for synthetic land. DATA.nc, on a regular grid, has
+no truth: variables that are not observed are compared with a second training with another seed, which measures how well
+training determines them, and not how accurate they are.
 
-What is compared with is written with plain xarray in the units of the model, g m-2 d-1 and kg m-2 d-1, so that a wrong
+The references are written with plain xarray in the units of the model, g m-2 d-1 and kg m-2 d-1, so that a wrong
 unit or sign of the export would show.
 
-Training is short: the scores show that files are read and compared, not what the model can do.
+Training is short: the scores show that files are read and compared, not the skill of the model.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from pathlib import Path
 OUTPUT = Path(__file__).resolve().parent / "output" / "ilamb"
 TRAINING = {"folds": 2, "scheme": "cells", "epochs": 25, "width": 16, "window": 365, "spinup": 365, "batch_size": 16}
 LEVEL = "TWS"
-"""Is observed as an anomaly: its level cannot be compared."""
+"""Observed as an anomaly: its absolute level cannot be compared."""
 
 
 def export(path: str | None = None) -> None:
-    """Train, predict, and write files of the model and of what it is compared with."""
+    """Train, predict, and write files of the model and of its references."""
     import xarray as xr
 
     import xh2cm
@@ -67,7 +67,7 @@ def export(path: str | None = None) -> None:
 
 
 def score() -> None:
-    """Let ilamb3 read both and score them."""
+    """Read both with ilamb3 and score them."""
     import pandas as pd
     import yaml
     from ilamb3 import __version__

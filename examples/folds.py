@@ -2,9 +2,10 @@
 
 ``python examples/folds.py`` takes the fit of ``make demo`` (the Delaware basin), or trains it first, which takes
 about a minute. Each fold was trained without the gauges of a fifth of the catchments and started from other random
-numbers. Every fold predicts all catchments: those it was trained on and those held out from it. The example compares their
-skill, counts how often the observation lies between them, and shows on which parameters they agree. Runoff is the only
-target: agreement on other variables comes from the physics, and variables without agreement are not constrained.
+numbers. Every fold predicts all catchments: those it was trained on and those held out from it. The example compares
+their skill, counts how often the observation lies between them, and shows on which parameters they agree. Runoff is
+the only target: agreement on other variables comes from the physics, and variables without agreement are not
+constrained.
 """
 
 from __future__ import annotations

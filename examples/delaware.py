@@ -3,7 +3,7 @@
 Run it with ``make demo`` or ``python examples/delaware.py``. Without a network the synthetic twin is used instead, and
 the output states which of the two it was.
 
-Five folds are trained in one pass, each without the gauges of a fifth of the catchments. There is no early stopping:
+Five folds are trained in one pass, each without the gauges of a fifth of the catchments. Early stopping is off:
 the number of epochs is fixed by the time that a demonstration may take, so that no held-out data decide when training
 ends. The other settings come from some fifteen trials on the same folds, and are among the best of them: the
 median held-out daily NSE was 0.53 to 0.68, and -0.25 (but monthly 0.83) in the one trial trained on monthly means.

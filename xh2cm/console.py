@@ -1,4 +1,4 @@
-"""What xh2cm logs, printed where nobody listens."""
+"""Print log messages of xh2cm where no handler is configured."""
 
 from __future__ import annotations
 

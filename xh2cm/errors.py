@@ -50,7 +50,7 @@ class Finding(NamedTuple):
 
 
 def mapping_findings(given: Mapping[str, object], example: str) -> list[Finding]:
-    """Say which arguments are no mappings.
+    """Return findings about arguments that are not mappings.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def mapping_findings(given: Mapping[str, object], example: str) -> list[Finding]
 def number_findings(
     given: Mapping[str, object], least: Mapping[str, float | int], *, optional: Collection[str] = ()
 ) -> list[Finding]:
-    """Say which numbers are none, or too small.
+    """Return findings about arguments that are not numbers, or too small.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ class StoreError(H2CMError, OSError):
 
 
 class H2CMWarning(UserWarning):
-    """Something was counted, dropped or assumed, and the user should know.
+    """Warning about values that were counted, dropped or assumed.
 
     Examples
     --------

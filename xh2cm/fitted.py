@@ -527,7 +527,7 @@ def from_folder(folder: Path, processes: Processes | None) -> Fit:
 
 
 def description(folder: Path, content: bytes) -> dict[str, Any]:
-    """What the JSON of a fit says, if this version of xh2cm can read it."""
+    """Read the JSON description of a fit, if this version of xh2cm supports its format."""
     if len(content) > MOST:
         raise FitError(f"{folder / ABOUT} is larger than any description of a fit, {len(content):,} bytes")
     try:
@@ -549,7 +549,7 @@ def from_netcdf(content: bytes) -> xr.Dataset:
 
 
 def unfit(fit: Fit) -> list[str]:
-    """Say in what the parts of a fit do not make one."""
+    """Return the reasons why the parts of a fit do not belong together."""
     model, losses = fit.model, fit.losses
     numbers = {"weights": fit.weights, **({} if fit.scaling is None else fit.scaling._asdict())}
     lengths = {"weights": model.size, "forcing": len(model.forcing), "static": model.features}

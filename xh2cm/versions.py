@@ -1,4 +1,4 @@
-"""What xh2cm runs on here: the machine, and the versions of all it depends on."""
+"""Environment of xh2cm: the machine, and the versions of all dependencies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cpp_compiler() -> str | None:
 
 
 def versions() -> dict[str, dict[str, str]]:
-    """Say what xh2cm runs on here, importing none of it.
+    """Return the versions of the dependencies, without importing them.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def installed(name: str) -> str:
 
 
 def said(command: list[str]) -> str:
-    """What a program says of itself, nothing where it is not there or fails."""
+    """Return the output of a command, empty if it is missing or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -47,7 +47,7 @@ class Configured(TyperCommand):
     """A command whose options may stand in a TOML file."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take what the command line does not give from the file, or write one."""
+        """Read options that the command line does not give from the file, or write one."""
         trial = self.tried(ctx, args)
         if file := trial.params.get("config"):
             given = {name for name in trial.params if is_given(trial, name, ["COMMANDLINE"])}
@@ -83,7 +83,7 @@ class Configured(TyperCommand):
 
 
 def is_given(ctx: Any, name: str, sources: Collection[str]) -> bool:
-    """Whether an option has a value from one of these."""
+    """Return whether an option has a value from one of these sources."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name in sources
 
@@ -94,7 +94,7 @@ def parameters(command: Any) -> dict[str, Any]:
 
 
 def takes_table(parameter: Any) -> bool:
-    """Whether an option takes ``NAME=VALUE``."""
+    """Return whether an option takes ``NAME=VALUE``."""
     return "=" in (parameter.metavar or "")
 
 
@@ -162,12 +162,12 @@ def as_told(parameter: Any, value: Any, ctx: Any) -> tuple[Any, list[tuple[str, 
 
 
 def takes_more(parameter: Any) -> bool:
-    """Whether an option may be repeated."""
+    """Return whether an option may be repeated."""
     return bool(getattr(parameter, "multiple", False)) or parameter.nargs != 1
 
 
 def refused(parameter: Any, value: Any, ctx: Any) -> list[str]:
-    """What the command says of a value."""
+    """Return the message of the command about a value, if it is refused."""
     try:
         parameter.process_value(ctx, value)
     except typer.BadParameter as error:
@@ -229,7 +229,7 @@ def lines_of(parameter: Any, value: Any) -> tuple[bool, str]:
 
 
 def example(parameter: Any) -> str:
-    """What stands for a value where there is no default."""
+    """Return an example of a value for an option without a default."""
     one = (parameter.metavar or "...").partition("[")[0]
     return f'["{one}", ...]' if takes_more(parameter) else one
 

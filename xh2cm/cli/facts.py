@@ -1,4 +1,4 @@
-"""What programs want to know of a fit."""
+"""Facts about a fit for other programs."""
 
 from __future__ import annotations
 

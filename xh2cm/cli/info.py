@@ -33,7 +33,7 @@ def info(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run, fit, store or file is; without a path, what xh2cm runs on, for a report of an error."""
+    """Describe a run, fit, store or file; without a path, print the versions and the machine for a problem report."""
     if path is None:
         found = versions()
         tell(as_json, found, as_text(found))

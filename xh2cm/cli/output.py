@@ -1,4 +1,4 @@
-"""What commands say: results on standard output as text or one JSON object, how far they are on standard error."""
+"""Output of commands: results as text or one JSON object on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Commands(TyperGroup):
     """Commands whose refusals are said without a traceback, as JSON where that is asked for."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Look whether JSON is asked for, which must be known also if all else fails."""
+        """Check whether JSON is requested, which must be known even if parsing fails."""
         ctx.obj = "--json" in args
         return super().parse_args(ctx, args)
 
@@ -128,7 +128,7 @@ def as_text(value: Any) -> str:
 
 @contextlib.contextmanager
 def progress_shown(shown: bool = True) -> Iterator[bool]:
-    """Say on standard error how far it is: a bar in a terminal, else lines that xh2cm and Dask log.
+    """Report progress on standard error: a bar in a terminal, otherwise log lines of xh2cm and Dask.
 
     Parameters
     ----------

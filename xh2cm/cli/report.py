@@ -100,7 +100,7 @@ def note(run: Path, data: Path, told: Mapping[str, Any]) -> None:
 
 
 def noted(file: Path, told: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """Where the data of a run are, and what is what in them, where nothing else is said of it now."""
+    """Return the recorded path and options of a run's data, where the command line gives no others."""
     try:
         known = json.loads(file.read_text())
         return Path(known["path"]), {key: value or known[key] for key, value in told.items()}
@@ -109,7 +109,7 @@ def noted(file: Path, told: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
 
 
 def predicted(given: xr.Dataset, fitted: xh2cm.Fit, told: dict[str, Any]) -> xr.Dataset:
-    """All a fit says of data, each cell or year by the fold that has not seen it; by their mean on other land."""
+    """Predict all variables, held out where the labels are known, otherwise with the mean of the folds."""
     try:
         return given.h2cm.predict(fitted, variables="all", member="held-out", **told)  # type: ignore[no-any-return]
     except FitError:

@@ -42,7 +42,7 @@ def align(
     what: str = "the dataset",
     remedy: str = "",
 ) -> Labelled:
-    """Bring an array to the coordinates of another, label by label.
+    """Align an array with the coordinates of another, label by label.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def align(
 
 
 class Positions(NamedTuple):
-    """Where the labels of one axis stand on another.
+    """Positions of the labels of one axis on another.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def positions(have: pd.Index, want: pd.Index, *, longitude: bool = False) -> Pos
 
 
 def is_place(coordinate: xr.DataArray | xr.Variable, name: Hashable, quantity: str) -> bool:
-    """Tell whether a coordinate is a latitude or a longitude, by its attributes, else by its name."""
+    """Return whether a coordinate is a latitude or a longitude, by its attributes or else by its name."""
     told = str(coordinate.attrs.get("standard_name", "")).lower()
     return told == quantity if told else str(name).lower() in PLACES[quantity]
 
@@ -291,7 +291,7 @@ def _located(
 
 
 def _lost(have: pd.Index, want: pd.Index, found: Positions, lost: np.ndarray, dim: Hashable, what: str) -> str:
-    """Say which labels are absent, and how far the nearest are."""
+    """Describe labels that are absent, with the distance of the nearest."""
     first = int(np.argmax(lost))
     problem = (
         f"lacks {int(lost.sum())} of the {len(want)} labels of {what} along {dim!r}, the first {_text(want[first])}"
@@ -336,7 +336,7 @@ def _elsewhere(
     what: str,
     remedy: str,
 ) -> Iterator[Finding]:
-    """Say where places differ that the labels do not tell apart."""
+    """Describe differences in place between cells with equal labels."""
     by_position = {dim for dim in axes if dim not in array.indexes or dim not in like.indexes}
     for key in array.coords:
         if key in axes or key not in like.coords:
@@ -356,7 +356,7 @@ def _elsewhere(
 
 
 def _differ(one: np.ndarray, other: np.ndarray, longitude: bool) -> np.ndarray:
-    """Where two coordinates differ by more than rounding."""
+    """Return a mask of the positions at which two coordinates differ by more than rounding."""
     if one.dtype.kind in "iuf" and other.dtype.kind in "iuf":
         apart = _apart(one.astype(np.float64), other.astype(np.float64), longitude)
         largest = max(float(np.nanmax(np.abs(x), initial=0.0)) for x in (one, other))

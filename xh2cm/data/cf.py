@@ -1,4 +1,4 @@
-"""What the CF conventions ask of coordinates, and of how variables lie in a file.
+"""Coordinates and layout of files according to the CF conventions.
 
 References
 ----------
@@ -116,7 +116,7 @@ def horizontal(dataset: xr.Dataset) -> tuple[xr.DataArray | None, xr.DataArray |
 
 
 def encoded(dataset: xr.Dataset) -> xr.Dataset:
-    """Say how each variable is to be written: the same for NetCDF and Zarr.
+    """Return the encoding of each variable, the same for NetCDF and Zarr.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def with_days_again(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def origin(moments: xr.Variable, bounds: xr.Variable) -> str:
-    """From when on days are counted: a midnight, but where float64 would then not hold the moments exactly."""
+    """Reference date of the time axis: a midnight, unless float64 could not represent the times exactly."""
     first, opening = (xr.DataArray(variable.values.flat[0]).dt for variable in (moments, bounds))
     exact = first.hour % 3 == first.minute == first.second == first.microsecond == 0  # whole binary parts of a day
     since = opening.floor("D").dt if exact else first
@@ -177,7 +177,7 @@ def origin(moments: xr.Variable, bounds: xr.Variable) -> str:
 
 
 def is_moment(variable: xr.Variable) -> bool:
-    """Whether a variable holds dates."""
+    """Return whether a variable holds dates."""
     if variable.dtype != object:
         return bool(variable.dtype.kind == "M")
     return bool(variable.size) and isinstance(variable.values.flat[0], cftime.datetime)

@@ -1,4 +1,4 @@
-"""How the chunks of a dataset lie: in which blocks of cells it can be read, and what that touches."""
+"""Chunks of a dataset: the blocks of cells in which it can be read, and the memory that this takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Block = dict[Hashable, slice]
 
 
 class Touched(NamedTuple):
-    """What reading a block of cells with its whole record brings into memory.
+    """Memory taken by reading a block of cells with its whole record.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ def unwritten(dataset: xr.Dataset, names: Iterable[Hashable]) -> Iterator[Unwrit
 
 
 def unreadable(dataset: xr.Dataset) -> list[Finding]:
-    """Look for chunks that cannot be read, one by one.
+    """Find chunks that cannot be read, one by one.
 
     Parameters
     ----------

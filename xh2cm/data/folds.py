@@ -208,7 +208,7 @@ def _unfit_arguments(
 def _blocks(
     dataset: xr.Dataset, mask: xr.DataArray, scheme: Scheme, side: float, groups: str | xr.DataArray | None
 ) -> xr.DataArray:
-    """Give each cell (or day) the number or name of its block."""
+    """Return the number or name of the block of each cell (or day)."""
     match scheme:
         case "blocks":
             return _grid_blocks(dataset, mask, int(side))
@@ -223,7 +223,7 @@ def _blocks(
 
 
 def _grid_blocks(dataset: xr.Dataset, mask: xr.DataArray, size: int) -> xr.DataArray:
-    """Give each cell of a grid the number of its block, row by row from 0."""
+    """Return the number of the block of each cell of a grid, row by row from 0."""
     rows, columns = mask.dims
     if any(latitude.dims == (columns,) for latitude in _coordinates(dataset, mask, "latitude")):
         rows, columns = columns, rows  # a grid stored longitude first gets the same blocks
@@ -232,7 +232,7 @@ def _grid_blocks(dataset: xr.Dataset, mask: xr.DataArray, size: int) -> xr.DataA
 
 
 def _degree_blocks(dataset: xr.Dataset, mask: xr.DataArray, size: float) -> xr.DataArray:
-    """Give each cell the number of its square of `size` degrees."""
+    """Return the number of the square of `size` degrees of each cell."""
     findings: list[Finding] = []
     found: dict[str, xr.DataArray] = {}
     for name, limit in (("latitude", 90.0), ("longitude", 360.0)):
@@ -276,7 +276,7 @@ def _coordinates(dataset: xr.Dataset, mask: xr.DataArray, name: str) -> list[xr.
 
 
 def _group_blocks(dataset: xr.Dataset, mask: xr.DataArray, groups: str | xr.DataArray | None) -> xr.DataArray:
-    """Give each cell the label of its group."""
+    """Return the label of the group of each cell."""
     if not isinstance(groups, xr.DataArray):
         if groups not in dataset.variables:
             names = [str(key) for key, v in dataset.variables.items() if v.dims and set(v.dims) <= set(mask.dims)]
@@ -310,7 +310,7 @@ def _group_blocks(dataset: xr.Dataset, mask: xr.DataArray, groups: str | xr.Data
 
 
 def _years(dataset: xr.Dataset) -> xr.DataArray:
-    """Give each day its calendar year."""
+    """Return the calendar year of each day."""
     if "time" not in dataset.indexes:
         raise InputError([Finding("time", "scheme='years' needs it, the dataset has none", "scheme='cells'")])
     years: xr.DataArray = dataset["time"].dt.year
@@ -330,7 +330,7 @@ def _deal_published(blocks: xr.DataArray, mask: xr.DataArray, folds: int, test: 
 
 
 def _deal(blocks: xr.DataArray, usable: xr.DataArray, folds: int, test: float, seed: int) -> xr.DataArray:
-    """Put a share of the usable blocks aside and deal the others evenly."""
+    """Assign a share of the usable blocks to the test set and the others evenly to the folds."""
     names, block = np.unique(blocks.values[usable.values], return_inverse=True)
     # RandomState, because its stream is promised never to change between versions of NumPy.
     dealt = np.random.RandomState(seed).permutation(names.size)
@@ -422,7 +422,7 @@ def _incomplete(labels: xr.DataArray, folds: int, remedy: str) -> Iterator[Findi
 def _too_few(
     blocks: xr.DataArray, labels: xr.DataArray, folds: int, scheme: Scheme, side: float, remedy: str
 ) -> Iterator[Finding]:
-    """Say why a draw left a fold empty."""
+    """Return the finding that a draw left a fold empty, with the reason."""
     usable = np.unique(blocks.values[labels.notnull().values]).size
     free = np.unique(blocks.values[labels.values >= 0]).size
     if free >= folds:  # enough blocks, but those of some fold are all sea or test
@@ -447,7 +447,7 @@ def _remedy(
     most: int,
     has_time: bool,
 ) -> str:
-    """Name arguments that would have worked, having tried them."""
+    """Return arguments that work, after trying them."""
     finer: Iterable[float] = ()
     if scheme == "blocks":
         finer = range(int(side) - 1, 0, -1)

@@ -28,14 +28,14 @@ QUANTITIES = {var.units: var.quantity for var in OUTPUTS.values()}
 
 
 class Pins(NamedTuple):
-    """What is pinned: by name the number, ``"map"`` or ``"global"``, and the maps on the land of the data."""
+    """Pinned parameters: by name the number, ``"map"`` or ``"global"``, and the maps on the land of the data."""
 
     how: dict[str, float | str]
     maps: xr.Dataset
 
 
 def variables_of(pin: Mapping[str, Any], ds: xr.Dataset) -> list[str]:
-    """Name the variables of a dataset that are pinned maps: they have a role, and are no static features.
+    """Return the variables of a dataset that are pinned maps, and therefore not static features.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def read_pins(pin: Mapping[str, Any], parameters: Iterable[Parameter], ds: xr.Da
 
 
 def on_land(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parameter | None) -> xr.DataArray | Finding:
-    """Bring a map to the land, along axes with coordinates by these and along others by position, and to its units.
+    """Align a map with the land, by coordinates where there are some and else by position, in its units.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def on_land(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parameter | N
 
 
 def scale_to(p: Parameter, units: object, said: str) -> float | Finding:
-    """What numbers in some units are multiplied by to be those of a parameter; 1 where no units are stated."""
+    """Return the factor that converts units to those of a parameter; 1 where no units are stated."""
     if units is None or str(units).strip() == p.units:
         return 1.0
     if p.units in QUANTITIES:
@@ -161,11 +161,11 @@ def scale_to(p: Parameter, units: object, said: str) -> float | Finding:
 
 
 def value_findings(array: xr.DataArray, mask: xr.DataArray, name: str, p: Parameter | None) -> list[Finding]:
-    """Say where a map has no value, or one that its parameter cannot have."""
+    """Return findings about missing values of a map, and values outside the bounds of its parameter."""
     values, usable = array.values, mask.values
 
     def where(cells: np.ndarray) -> tuple[str, str]:
-        """How many of the usable cells, and the first of them."""
+        """Describe the number of affected usable cells, and the first of them."""
         return f"{cells.sum():,} of {usable.sum():,} usable cells", place(mask, int(np.flatnonzero(cells)[0]))
 
     holes = usable & ~np.isfinite(values)

@@ -173,14 +173,14 @@ def read_features(
 
 
 def _is_feature(source: Input, array: xr.DataArray) -> bool:
-    """Tell what describes cells from what does not, such as gauges' weights and grid mappings."""
+    """Return whether a variable describes cells, unlike weights of gauges and grid mappings."""
     others = [str(dim).lower() for dim in array.dims if dim not in source.land]
     on_land = array.ndim - len(others) == len(source.land) and "grid_mapping_name" not in array.attrs
     return on_land and (not others or (len(others) == 1 and others[0] in FEATURE_AXES))
 
 
 def _layers(array: xr.DataArray, others: Sequence[Hashable]) -> Iterator[tuple[str, xr.DataArray]]:
-    """Take apart a variable that holds several features along an axis of its own."""
+    """Split a variable that holds several features along an axis of its own."""
     if not others:
         yield str(array.name), array
         return
@@ -191,7 +191,7 @@ def _layers(array: xr.DataArray, others: Sequence[Hashable]) -> Iterator[tuple[s
 
 
 def place(land: xr.DataArray, number: int) -> str:
-    """Say where a cell is.
+    """Describe the place of a cell.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from xh2cm.variables import TARGETS
 def asked_targets(
     targets: Sequence[str | Target] | None, variables: Mapping[str, str | float], findings: list[Finding]
 ) -> tuple[dict[str, Target], set[str]]:
-    """Say which targets to look for, and which of them the user asked for.
+    """Return the targets to look for, and those that the user selected.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def asked_targets(
 
 
 def with_targets(source: Input, wanted: Mapping[str, Target]) -> Input:
-    """Let targets of the user's own be known and found like those of the tables.
+    """Add the user's own targets to those of the tables.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def _companion(source: Input, key: str, what: str, name: str, findings: list[Fin
 
 
 def _unfit(source: Input, array: xr.DataArray, key: str, land: Sequence[Hashable]) -> Iterator[Finding]:
-    """Say why a target cannot be compared with the model: its place or its time."""
+    """Return the findings that a target cannot be compared with the model, because of its land or its time."""
     name, var = called(array, key), source.known[key]
     for dim in {*array.dims} & TAKEN:
         yield Finding(
@@ -184,7 +184,7 @@ def _unfit(source: Input, array: xr.DataArray, key: str, land: Sequence[Hashable
 
 
 def whole_gauges(found: Found, usable: np.ndarray, findings: list[Finding], notes: list[str]) -> Found:
-    """Let only those gauges count whose cells can all be used, and make their shares add up to 1.
+    """Keep the gauges whose cells are all usable, with weights that add up to 1.
 
     Parameters
     ----------

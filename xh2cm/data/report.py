@@ -1,4 +1,4 @@
-"""What `check` found, converted, derived, dropped: for a terminal, a notebook and a program."""
+"""Report of the variables that `check` found, converted, derived or dropped: as text, HTML and data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FEW = 12
 
 
 class Row(NamedTuple):
-    """What became of one variable.
+    """Row of the report for one variable.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What `check` found in a dataset, and the dataset it made of it.
+    """Report on a dataset by `check`, with the canonical dataset.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Report:
         return int(self.dataset["mask"].sum())
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Give the rows as a table.
+        """Return the rows as a DataFrame.
 
         Returns
         -------

@@ -181,7 +181,7 @@ def conversion(name: str, units: object, var: Var) -> tuple[float, float]:
 
 
 def _bridges(var: Var) -> tuple[tuple[float, str], ...]:
-    """Give what numbers of another dimension are multiplied by to become this variable."""
+    """Return the factors that convert other physical dimensions to this variable."""
     latent = (_LATENT_HEAT,) if _EVAPORATION in var.standard_names else ()
     return (*_BRIDGES.get(var.quantity, ()), *latent)
 

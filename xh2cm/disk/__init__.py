@@ -1,1 +1,1 @@
-"""Put files and folders on disk, and find the places they belong to."""
+"""Files and folders on disk, and the places where they belong."""

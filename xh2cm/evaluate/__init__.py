@@ -1,1 +1,1 @@
-"""What a prediction is worth: scores against observations, and the spread over folds."""
+"""Evaluation of predictions: scores against observations, and the spread over folds."""

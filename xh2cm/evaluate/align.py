@@ -64,7 +64,7 @@ class Series(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """What can be compared, in memory, and where it lies.
+    """Pairs of predictions and observations in memory, with their coordinates.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def pair_up(
     names: Mapping[str, str | float] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> Pairs:
-    """Lay the observations of a dataset beside a prediction.
+    """Match the observations of a dataset with a prediction.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def shown_by(row: Target) -> list[str]:
 
 
 def _not_comparable(wanted: Mapping[str, Target]) -> Iterator[Finding]:
-    """Name the rows that training can compare and nobody can score in units."""
+    """Describe the rows that training can compare, but that cannot be scored in units."""
     for name, row in wanted.items():
         if row.mapping is not None or row.compare == "standardised":
             problem = "is mapped, and no variable of the prediction" if row.mapping else "has no units to be scored in"
@@ -335,7 +335,7 @@ def together(predicted: xr.DataArray, observed: xr.DataArray) -> Together:
 
 
 def at_scale(series: Series, scale: Scale) -> Together | None:
-    """Bring a variable to a scale.
+    """Average a variable to a time scale.
 
     Parameters
     ----------
@@ -378,13 +378,13 @@ def at_scale(series: Series, scale: Scale) -> Together | None:
 
 
 def without_level(pair: Together) -> Together:
-    """Take each cell's own mean over what is compared off, on both sides."""
+    """Subtract each cell's own mean over the compared values, on both sides."""
     predicted, observed = (departure(side, side.mean("step")) for side in pair[:2])
     return pair._replace(predicted=predicted, observed=observed)
 
 
 def interannual(monthly: Together) -> Together:
-    """Take the mean seasonal cycle off, on both sides."""
+    """Subtract the mean seasonal cycle, on both sides."""
     calendar = monthly.observed["step"].values % 12
     often = sum_by(monthly.observed.notnull(), calendar) >= 2
     place = xr.DataArray(np.unique(calendar, return_inverse=True)[1], dims="step")
@@ -446,7 +446,7 @@ def sum_by(array: xr.DataArray, number: np.ndarray) -> xr.DataArray:
 
 
 def split(pairs: Pairs, groups: str | xr.DataArray, observations: xr.Dataset) -> Iterator[tuple[Any, Pairs]]:
-    """Give the cells and days of one label after the other.
+    """Yield the cells and days of each label.
 
     Parameters
     ----------
@@ -503,5 +503,5 @@ def split(pairs: Pairs, groups: str | xr.DataArray, observations: xr.Dataset) ->
 
 
 def _only(pair: Together, where: xr.DataArray) -> Together:
-    """Blank what is outside."""
+    """Set values outside a group to NaN."""
     return Together(pair.predicted.where(where), pair.observed.where(where), pair.expected & where, pair.seen & where)

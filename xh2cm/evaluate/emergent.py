@@ -267,7 +267,7 @@ def same_days_and_cells(
 
 
 def remedy(missing: Sequence[str]) -> str:
-    """How to come by what is missing."""
+    """Return the remedy for missing variables."""
     outputs = [name for name in missing if name not in FORCING]
     ways = [f"predict it: variables=[..., {', '.join(map(repr, outputs))}]"] if outputs else []
     return "; ".join([*ways, *(["give the forcing: out.h2cm.emergent(ds)"] if len(outputs) < len(missing) else [])])

@@ -1,4 +1,4 @@
-"""How far the folds of a fit lie apart, and whether observations lie as far from them.
+"""Spread of the folds of a fit, and coverage of observations by it.
 
 The spread over folds says how much a prediction depends on which cells or years were trained on, and on chance in
 training. It is not the whole uncertainty: it knows nothing of the error of observations and forcing, all folds share
@@ -38,7 +38,7 @@ CAVEAT = (
 
 
 def spread(prediction: xr.Dataset) -> xr.Dataset:
-    """Give mean, standard deviation, lowest and highest over the folds, lazily.
+    """Compute the mean, standard deviation, minimum and maximum over the folds, lazily.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def coverage(
     names: Mapping[str, str | float] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
-    """Say how often observations lie within the spread of the folds, and how often they would if it were right.
+    """Compute how often observations lie within the spread of the folds, and the expected frequency.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _several_folds(prediction: xr.Dataset) -> None:
 
 
 def _covered(pairs: Pairs, levels: Sequence[float]) -> xr.Dataset:
-    """All variables at all scales."""
+    """Compute all variables at all scales."""
     variables = {}
     for name, series in pairs.series.items():
         reached = {scale: pair for scale in SCALES if (pair := at_scale(series, scale)) is not None}
@@ -176,7 +176,7 @@ def _covered(pairs: Pairs, levels: Sequence[float]) -> xr.Dataset:
 
 
 def _of_sample(pair: Together, area: xr.DataArray, levels: Sequence[float]) -> xr.Dataset:
-    """All values of all cells as one sample, weighted by area."""
+    """Pool all values of all cells as one sample, weighted by area."""
     pair = Together(*(array.drop_vars("step") for array in pair))
     there = pair.observed.notnull()
     counts = {"count": there, "missing": pair.expected & ~pair.seen, "unused": pair.seen & ~there}

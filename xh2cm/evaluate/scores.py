@@ -1,4 +1,4 @@
-"""How good a prediction is: the usual scores, at every scale, per cell and of all cells, with what is missing counted.
+"""Scores of a prediction at every time scale, per cell and over all cells, with counts of missing values.
 
 References
 ----------
@@ -199,7 +199,7 @@ def _metrics(
 
 
 def _constant(array: xr.DataArray, dims: Sequence[Hashable]) -> xr.DataArray:
-    """Whether a series does not vary but for rounding."""
+    """Return whether a series is constant but for rounding."""
     return array.max(dims) - array.min(dims) <= ROUNDING * abs(array).max(dims)
 
 
@@ -273,7 +273,7 @@ def score(
 
 
 def score_table(scores: xr.Dataset) -> pd.DataFrame:
-    """Give the numbers that are looked at first, a row for each variable and scale, rounded for reading.
+    """Return the main scores as a table, with a row for each variable and scale, rounded for reading.
 
     Parameters
     ----------
@@ -320,7 +320,7 @@ def score_table(scores: xr.Dataset) -> pd.DataFrame:
 
 
 def _scored(pairs: Pairs) -> xr.Dataset:
-    """All variables at all scales, per cell and of all cells as one sample."""
+    """Score all variables at all scales, per cell and of all cells as one sample."""
     variables = {}
     for name, series in pairs.series.items():
         scales = {}
@@ -344,13 +344,13 @@ def _median(cells: xr.DataArray, area: xr.DataArray, pooled: xr.DataArray) -> xr
 
 
 def along(dim: str, parts: Mapping[Any, xr.Dataset]) -> xr.Dataset:
-    """Put datasets of the same shape one after another, under their labels."""
+    """Concatenate datasets of the same shape under their labels."""
     labels = xr.DataArray(list(parts), dims=dim, name=dim)
     return xr.concat(list(parts.values()), labels, join="exact", coords="minimal", compat="override")
 
 
 def everywhere(scales: Mapping[Scale, xr.Dataset], fill: Mapping[Hashable, int]) -> xr.Dataset:
-    """Put what was found at some scales on the axis of all of them: NaN and counts of 0 at the others."""
+    """Expand scores of some scales to the axis of all scales: NaN and counts of 0 at the others."""
     found = along("scale", scales)
     empty = {name: 0 if array.dtype.kind == "i" else np.nan for name, array in found.items()}
     return found.reindex(scale=list(SCALES), fill_value={**empty, **fill})
@@ -360,7 +360,7 @@ def everywhere(scales: Mapping[Scale, xr.Dataset], fill: Mapping[Hashable, int])
 
 
 def held_out(member: str | None) -> str:
-    """Say what is known of whether a prediction was made by folds that had not seen what they predict.
+    """Describe whether a prediction is held out from the training of its folds.
 
     Parameters
     ----------
@@ -379,7 +379,7 @@ def held_out(member: str | None) -> str:
 
 
 def by_whom(member: str) -> str:
-    """Say on a figure which member of a fit predicted.
+    """Return the member of a fit as part of the title of a figure.
 
     Parameters
     ----------
@@ -402,7 +402,7 @@ def attributes(pairs: Pairs, prediction: xr.Dataset, title: str) -> dict[str, st
 
 
 def placed(found: xr.Dataset, pairs: Pairs) -> xr.Dataset:
-    """Give results the coordinates of what was compared, and the units of each variable."""
+    """Add to results the coordinates of the compared values, and the units of each variable."""
     kept = {name: c for name, c in pairs.frame.coords.items() if set(c.dims) <= {*found.dims}}
     units = ("variable", list(pairs.units.values()), {"long_name": "units of RMSE and bias"})
     return found.assign_coords({**kept, "units": units})

@@ -39,7 +39,7 @@ def aside(target: Path) -> Path:
 
 @contextlib.contextmanager
 def replaced(target: Path) -> Iterator[Path]:
-    """Give a new folder to write into, which takes the place of another once the block has ended well.
+    """Return a new folder for writing, which replaces another once the block has ended without an error.
 
     Parameters
     ----------

@@ -162,7 +162,7 @@ def write_cmip(
 
 
 def land_findings(prediction: xr.Dataset) -> list[Finding]:
-    """Say why a prediction is not daily on a regular grid."""
+    """Return findings about a prediction that is not daily on a regular grid."""
     latitude, longitude = horizontal(prediction)
     findings = []
     if latitude is None or longitude is None or any(c.dims != (c.name,) or c.size < 2 for c in (latitude, longitude)):
@@ -216,7 +216,7 @@ def in_cmip_units(prediction: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
 
 
 def on_globe(dataset: xr.Dataset) -> xr.Dataset:
-    """From south to north and from 0 to 360 degrees, with the bounds of the cells."""
+    """Sort the grid from south to north and from 0 to 360 degrees, with the bounds of the cells."""
     dataset = dataset.sortby(["lat", "lon"])
     south_north, west_east = (pairs(dataset[dim].values.astype(float)) for dim in ("lat", "lon"))
     east = dataset["lon"].values.astype(float) % 360

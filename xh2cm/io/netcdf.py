@@ -73,7 +73,7 @@ def is_netcdf(path: Path) -> bool:
 
 @contextmanager
 def what_the_disk_says(folder: Path) -> Iterator[None]:
-    """Name what the disk refuses, which NetCDF calls an "HDF error"."""
+    """Raise the error of the disk that NetCDF calls an "HDF error"."""
     try:
         yield
     except RuntimeError as error:
@@ -88,7 +88,7 @@ def what_the_disk_says(folder: Path) -> Iterator[None]:
 
 
 def laid_out(dataset: xr.Dataset) -> xr.Dataset:
-    """Lay dimensions and labels as CF recommends: axes last, in the order T, Y, X, and only numbers along an axis."""
+    """Order dimensions and labels as CF recommends: axes last, as T, Y, X, and only numbers along an axis."""
     latitude, _ = horizontal(dataset)
     roles: dict[Hashable, dict[str, str]] = {}
     if latitude is not None and latitude.ndim == 2:

@@ -52,14 +52,14 @@ Region = dict[Hashable, slice]
 
 
 class Layout(NamedTuple):
-    """How an array lies in a store: sizes of its chunks, and of the shards that hold them."""
+    """Layout of an array in a store: sizes of its chunks, and of the shards that hold them."""
 
     chunks: tuple[int, ...]
     shards: tuple[int, ...] | None
 
     @property
     def unit(self) -> tuple[int, ...]:
-        """What is written at once."""
+        """Return the sizes of the unit that is written at once."""
         return self.shards or self.chunks
 
 
@@ -303,7 +303,7 @@ def _regions(dataset: xr.Dataset, lazy: Sequence[Hashable], layouts: Mapping[Has
 
 
 def _identity(dataset: xr.Dataset, layouts: Mapping[Hashable, Layout], regions: Sequence[Region]) -> dict[str, str]:
-    """What two calls must have in common to write the same store; empty where that is not known."""
+    """Return the properties by which two calls write the same store; empty where they are unknown."""
     if FINGERPRINT not in dataset.attrs or not regions:
         return {}
     told = {str(key): str(value) for key, value in dataset.attrs.items() if key not in CHANGING}
@@ -377,7 +377,7 @@ def _clear(partial: Path) -> None:
 
 @contextmanager
 def _leaving_what_goes_on(partial: Path, manifest: Path, identity: Mapping[str, str]) -> Iterator[None]:
-    """Leave nothing behind of what nobody can go on with, and never more than is needed."""
+    """Delete partial results that cannot be resumed."""
     try:
         yield
     except BaseException:
@@ -399,7 +399,7 @@ def _put_back(old: Path, target: Path) -> None:
 
 
 def _take_place(partial: Path, target: Path) -> None:
-    """Let the new store be there instead of an older one."""
+    """Replace an older store by the new one."""
     store, old = partial / "store", partial / "old"
     for torn in store.rglob("*.partial"):  # what a killed process had begun
         torn.unlink()
@@ -497,7 +497,7 @@ def _write_region(
 
 
 def _refuse_vanished(store: Path) -> None:
-    """Refuse to go on where the folder of a store under construction is gone, and delete what a write has made anew."""
+    """Raise an error if the folder of a partial store is gone, and delete what a write has created again."""
     if not is_marked(store.parent):
         if not (store / "zarr.json").exists():
             shutil.rmtree(store, ignore_errors=True)

@@ -21,7 +21,7 @@ LAST_CALL = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a task asks Slurm for; what is not given is the site's to choose.
+    """Resources that a task requests from Slurm; the site chooses those that are not given.
 
     Parameters
     ----------
@@ -231,6 +231,6 @@ def log(runs: Path, name: str) -> str:
 
 
 def refuse_folds(folds: int) -> None:
-    """Refuse what is no number of folds."""
+    """Check the number of folds."""
     if folds < 2:
         raise InputError([Finding("folds", f"{folds} leaves nothing to validate with", "folds=2 or more")])

@@ -148,7 +148,7 @@ def kind(node: Node) -> str:
 
 
 def name_of(node: Node) -> str:
-    """What a node is called in C++."""
+    """Return the name of a node in C++."""
     return str(node.meta["name"])
 
 
@@ -179,7 +179,7 @@ def truth(x: Any) -> str:
 
 
 def expression(node: Node) -> str:
-    """What an operation is in C++."""
+    """Return an operation as a C++ expression."""
     target: Any = node.target
     name = target.__name__.split(".")[0].removesuffix("_copy")
     args = list(node.args)

@@ -127,7 +127,7 @@ class Loaded:
         return self.sizes[kernel]
 
     def launch(self, kernel: str, blocks: int, threads: int, arguments: ctypes.Array[ctypes.c_int64]) -> None:
-        """Walk some blocks, in torch's stream."""
+        """Launch some blocks, in torch's stream."""
         place = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
         with torch.cuda.device(self.device):
             grid, stream = (blocks, 1, 1, threads, 1, 1), torch.cuda.current_stream().cuda_stream

@@ -1,4 +1,4 @@
-"""How predictions and observations are compared, and the one error that comes of it.
+"""Comparison of predictions and observations, and the loss.
 
 Everything is per fold: predictions are (fold, cell, time), an error is (fold, cell), a loss (fold,).
 
@@ -53,7 +53,7 @@ class Compared(NamedTuple):
 
 
 class Gauges(NamedTuple):
-    """What shows the mean of several cells of a batch: their shares, and the gauges as if they were cells."""
+    """Gauges that observe the mean of several cells of a batch: weights of the cells, and the gauges as cells."""
 
     shares: Tensor  # (fold, gauge, cell)
     batch: Compared
@@ -80,7 +80,7 @@ class Paired(NamedTuple):
 
 
 def weighed(where: Tensor, truth: Truth) -> Tensor:
-    """How much each observation counts."""
+    """Return the weight of each observation."""
     found = (truth.values.isfinite() & where).to(truth.values.dtype)
     return found if truth.quality is None else found * truth.quality
 

@@ -142,7 +142,7 @@ def alike(one: Any, other: Any) -> bool:
 
 
 def spelled_out(pin: object, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """Name what is pinned, parameter by parameter.
+    """Return the pins, parameter by parameter.
 
     Parameters
     ----------

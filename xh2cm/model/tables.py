@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What is printed of a model.
+    """Tables of parameters and networks that a model prints.
 
     Parameters
     ----------

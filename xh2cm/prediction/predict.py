@@ -195,7 +195,7 @@ def predict_dataset(
 
 
 def belongs(fit: Fit, dataset: xr.Dataset, member: Member) -> None:
-    """Refuse a dataset of other static features, and folds that there are not."""
+    """Check that a dataset has the static features of the fit, and that the fold exists."""
     features = tuple(str(f) for f in dataset["feature"].values)
     if features != fit.features:
         made_for = f"the fit was made for the static features {list(fit.features)}, the dataset has {list(features)}"
@@ -211,7 +211,7 @@ def belongs(fit: Fit, dataset: xr.Dataset, member: Member) -> None:
 def over_land(
     runner: Runner, dataset: xr.Dataset, maps: xr.Dataset, start: xr.DataArray | None = None
 ) -> tuple[xr.DataArray, ...]:
-    """What a runner gives of each of its fields, and the state it keeps; on Dask one task for a chunk of cells."""
+    """Apply a runner to all land: its fields, and the state it keeps; on Dask with one task per chunk of cells."""
     model, folds = runner.fit.model, len(runner.fit.folds)
     land = dataset["mask"].dims
     layers = [dataset["static"].drop_vars("feature"), *(maps[name].expand_dims("feature") for name in model.maps)]

@@ -28,7 +28,7 @@ AXES = ("state_fold", "carried")
 
 
 def carried(model: HybridModel) -> int:
-    """How many numbers a cell hands from one day to the next.
+    """Return the size of the state that a cell carries from one day to the next.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def carried(model: HybridModel) -> int:
 
 
 def packed(carry: Carry) -> Tensor:
-    """All that is carried in one tensor, (fold, cell, carried)."""
+    """Pack the carried state in one tensor, (fold, cell, carried)."""
     flat, _ = tree_flatten(carry)
     columns = [x.unsqueeze(-1) if x.ndim < 3 else x for x in flat]
     shape = torch.broadcast_shapes(*(x.shape[:2] for x in columns))

@@ -1,4 +1,4 @@
-"""Where a training is: all that its next step depends on, as tensors that can be written down."""
+"""State of a training: everything on which its next step depends, as tensors that can be saved."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Course:
 
     @property
     def place(self) -> tuple[int, int, int]:
-        """How far it is: grows with each step."""
+        """Return its progress, which grows with each step."""
         return self.epoch, self.portion, self.step
 
     def generators(self) -> list[torch.Generator]:
@@ -103,7 +103,7 @@ class Course:
         return [torch.Generator().set_state(state.clone()) for state in self.dice]  # a view of a row would crash
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that is a tensor, by name, on the CPU."""
+        """Tensors of the state, by name, on the CPU."""
         parts = {f"optimiser.{name}": x for name, x in self.optimiser._asdict().items()}
         parts |= {name: getattr(self, name) for name in TENSORS}
         parts |= {f"running.{name}": x for name, x in self.running.items()}
@@ -123,7 +123,7 @@ class Course:
 
     @classmethod
     def recalled(cls, tensors: dict[str, Tensor], described: dict[str, str], device: torch.device) -> Course:
-        """What `tensors` and `described` gave."""
+        """Restore a state from the results of `tensors` and `described`."""
         names = json.loads(described["losses"])
         history = [tensors[f"history.{name}"] for name in names if f"history.{name}" in tensors]
         return cls(

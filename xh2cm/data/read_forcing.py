@@ -132,5 +132,8 @@ def _absent(source: Input, key: str) -> Finding:
     choice = f", one of: {', '.join(free)}" if free else " (no other variable of the dataset is daily)"
     where = f'say where it is: names={{"{key}": ...}}{choice}'
     if key == "co2":
-        return Finding(key, problem, f'{where}; or give a number in ppm: names={{"co2": 410.0}}')
+        others = (
+            'a number in ppm: names={"co2": 410.0}; or train water alone, which needs none: processes=Processes.water()'
+        )
+        return Finding(key, problem, f"{where}; or give {others}")
     return Finding(key, problem, where + (f"; or add {NEEDS[key]} to derive it from" if key in NEEDS else ""))

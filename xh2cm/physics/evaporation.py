@@ -99,7 +99,7 @@ class SoilAndCanopyEvaporation(SoilAndCanopy):
 
 @dataclasses.dataclass(frozen=True)
 class PriestleyTaylorEvaporation(SoilAndCanopy):
-    """Evaporation as in `SoilAndCanopyEvaporation`, limited by equilibrium evaporation of a wet surface.
+    """Evaporation as in `SoilAndCanopyEvaporation`, limited by the Priestley-Taylor evaporation of a wet surface.
 
     ``priestley_taylor * slope / (slope + psychrometric constant) * net_radiation / latent heat``, with the slope of the
     saturation vapour pressure at the day's temperature: cold days evaporate less of the same radiation than warm ones.
@@ -144,7 +144,7 @@ class PriestleyTaylorEvaporation(SoilAndCanopy):
 
 @dataclasses.dataclass(frozen=True)
 class PenmanMonteithEvaporation(SoilAndCanopy):
-    """Evaporation as in `SoilAndCanopyEvaporation`, limited by radiation and the dryness of the air.
+    """Evaporation as in `SoilAndCanopyEvaporation`, limited by the Penman-Monteith evaporation of a wet surface.
 
     ``(slope * net_radiation + heat of air * aerodynamic_conductance * vpd) / (slope + psychrometric constant)``, over
     the latent heat. This is the Penman-Monteith equation without a surface resistance: Penman's wet surface, an upper

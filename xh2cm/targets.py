@@ -79,7 +79,7 @@ class Target:
 
     @property
     def var(self) -> Var:
-        """Return the variable for reading the observation: in the units of its field, or its own if it is mapped."""
+        """What the observation is, for reading it: in the units of its field, or in its own if it is mapped."""
         var = OUTPUTS.get(self.fields[0]) if len(self.fields) == 1 else None
         if var is None or self.mapping is not None or self.compare == "standardised":
             return Var(self.name, self.name, "", "any", cell_methods="")
@@ -89,13 +89,13 @@ class Target:
 
     @property
     def described(self) -> dict[str, Any]:
-        """Return its description for a file."""
+        """What can be written down of it."""
         return dataclasses.asdict(self) | {"mapping": getattr(self.mapping, "__qualname__", None)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Prior:
-    """Prior of a global constant: ``((x - mean) / std) ** 2`` is added to the loss."""
+    """What is known of a global constant beforehand: ``((x - mean) / std) ** 2`` is added to the loss."""
 
     parameter: str
     mean: float

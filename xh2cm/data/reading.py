@@ -75,7 +75,7 @@ class Input:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Arrays read by name, in canonical units, without coordinates, lazy where the input is.
+    """What was read, by name, in canonical units, without coordinates, lazy where the input is.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Found:
 
 
 def with_time(ds: xr.Dataset, matches: Mapping[str, list[Match]], findings: list[Finding]) -> xr.Dataset:
-    """Rename the time axis of the forcing, and return findings about it.
+    """Give the axis the forcing runs along its name, and say what is wrong with it.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def called(array: xr.DataArray, key: str) -> str:
 
 
 def within_forcing(source: Input, time: xr.DataArray) -> np.ndarray:
-    """Return a mask of the steps of a target that lie in a month of the forcing.
+    """Say which steps of a target's time axis lie in a month of the forcing.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def place_name(source: Input, key: str) -> str:
 
 
 def _bare(array: xr.DataArray) -> xr.DataArray:
-    """Drop the coordinates: within one dataset axes agree, and scalars of one variable are not another's."""
+    """Leave the coordinates behind: within one dataset axes agree, and scalars of one variable are not another's."""
     return array.drop_vars(list(array.coords))
 
 

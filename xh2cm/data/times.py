@@ -48,7 +48,7 @@ def _is_time(variable: xr.Variable) -> bool:
 
 
 def calendars(variable: xr.Variable) -> set[str]:
-    """Return the calendars of the cftime dates in a variable of objects; empty if it holds anything else.
+    """Name the calendars of the cftime dates that a variable of objects holds; empty if it holds anything else.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def label(time: xr.DataArray) -> str:
 
 
 def daily_findings(time: xr.DataArray, name: str) -> Iterator[Finding]:
-    """Return findings about a time axis that is not daily, sorted and complete.
+    """Say why a time axis is not daily, sorted and whole.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _moment(time: xr.DataArray) -> str:
 
 
 def _gaps(time: xr.DataArray, days: np.ndarray, name: str) -> Finding:
-    """Describe the first gaps, and the longest period without one."""
+    """Name the first gaps, and the longest stretch without one."""
     before = np.flatnonzero(np.diff(days) > 1)
     shown = ", ".join(f"between {label(time[i])} and {label(time[i + 1])}" for i in before[:3])
     more = ", ..." if before.size > 3 else ""
@@ -179,7 +179,7 @@ def _gaps(time: xr.DataArray, days: np.ndarray, name: str) -> Finding:
 
 
 def record_findings(time: xr.DataArray, name: str) -> Iterator[Finding]:
-    """Return findings about a target whose time axis is neither daily nor monthly; it may have gaps.
+    """Say why the time axis of a target is neither daily nor monthly; it may have gaps.
 
     Parameters
     ----------

@@ -148,7 +148,7 @@ def kind(node: Node) -> str:
 
 
 def name_of(node: Node) -> str:
-    """Return the name of a node in C++."""
+    """What a node is called in C++."""
     return str(node.meta["name"])
 
 
@@ -179,7 +179,7 @@ def truth(x: Any) -> str:
 
 
 def expression(node: Node) -> str:
-    """Return an operation as a C++ expression."""
+    """What an operation is in C++."""
     target: Any = node.target
     name = target.__name__.split(".")[0].removesuffix("_copy")
     args = list(node.args)

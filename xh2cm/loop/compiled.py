@@ -52,7 +52,7 @@ class Program(Protocol):
     def forward(
         self, record: Sequence[Tensor], tensors: Tensors, wanted: Sequence[int], keep: bool
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Simulate a record.
+        """Walk a record.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Program(Protocol):
         by_after: Sequence[Tensor | None],
         by_outputs: Sequence[Tensor | None],
     ) -> Tensors:
-        """Run the backward pass: gradients by `tensors`, from those of the final state and every output."""
+        """Walk back: gradients by `tensors`, given those by all that is carried out and by every output."""
 
 
 PROGRAMS: WeakKeyDictionary[Scheme, dict[tuple[str | None, ...], Program | str]] = WeakKeyDictionary()
@@ -114,7 +114,7 @@ def built(scheme: Scheme, device: torch.device) -> Program | str:
 
 
 def paying(loop: Loop, work: int) -> Loop:
-    """Use the plain loop where compiling another would not save time.
+    """Take the plain loop where compiling another would not pay.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def paying(loop: Loop, work: int) -> Loop:
 
 
 def choose(loop: Loop, scheme: Scheme, record: Sequence[Tensor]) -> Callable[..., Any]:
-    """Return the loop to use, to be called as `xh2cm.loop.reference.walk`.
+    """Give the walk to take, to be called as `xh2cm.loop.reference.walk`.
 
     Parameters
     ----------
@@ -179,13 +179,13 @@ def choose(loop: Loop, scheme: Scheme, record: Sequence[Tensor]) -> Callable[...
 
 
 def refused(reason: str) -> InputError:
-    """Return the error for a fast loop that was requested and is not available."""
+    """What is raised where a fast loop is asked for and there is none."""
     return InputError([Finding("loop", f"there is no fast loop here: {reason}", 'give loop="auto" or "plain"')])
 
 
 @functools.cache
 def tell(reason: str) -> None:
-    """Log once that the plain loop is used, and why."""
+    """Say once that, and why, the plain loop is taken."""
     log.warning("the plain loop is taken, there is no fast one here: %s", reason)
 
 
@@ -197,7 +197,7 @@ def walk(
     record: Sequence[Tensor],
     names: Sequence[str],
 ) -> tuple[Any, dict[str, Tensor]]:
-    """Simulate a record as `xh2cm.loop.reference.walk` does, compiled.
+    """Go through a record as `xh2cm.loop.reference.walk` does, compiled.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ class Walk(torch.autograd.Function):
     def forward(
         ctx: Any, program: Program, record: list[Tensor], wanted: list[int], keep: bool, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        """Return the carried state, then the wanted outputs."""
+        """All that is carried, then the wanted outputs."""
         after, outputs, borders = program.forward(record, program.scheme.grouped(tensors), wanted, keep)
         if keep:
             ctx.save_for_backward(*record, *borders, *tensors)
@@ -278,7 +278,7 @@ class Walk(torch.autograd.Function):
 def tried(
     program: Program, loop: Loop, day: Any, shared: Any, carry: Any, record: Sequence[Tensor], names: Sequence[str]
 ) -> tuple[Any, dict[str, Tensor]]:
-    """Simulate as `walk` does, after checking that the program agrees with the plain loop on the first days.
+    """Walk as `walk` does, once the first days have shown that the program agrees with the plain walk.
 
     What a compiler made for a device that the tests do not have is not trusted unseen. If it differs, that is said and
     the plain walk taken, or an error where the fast one was asked for.
@@ -302,7 +302,7 @@ def tried(
 
 
 def agrees(program: Program, day: Any, shared: Any, carry: Any, record: Sequence[Tensor]) -> bool:
-    """Return whether a program gives outputs and gradients of the plain loop within the accuracy of products."""
+    """Whether a program gives the plain walk's outputs and gradients, but for what products may differ by."""
     flat, nesting = tree_flatten((shared, carry))
     results, slopes = [], []
     steps: list[Callable[..., Any]] = [reference.walk, partial(walk, program)]

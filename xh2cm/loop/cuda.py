@@ -43,7 +43,7 @@ class Module(Protocol):
         """Bytes of shared memory that a block of a kernel takes."""
 
     def launch(self, kernel: str, blocks: int, threads: int, arguments: ctypes.Array[ctypes.c_int64]) -> None:
-        """Launch some blocks."""
+        """Walk some blocks."""
 
 
 class Blocks:
@@ -82,7 +82,7 @@ class Blocks:
         raise Unbuilt(f"a cell takes {module.needs('walk_backward')} bytes of shared memory, not {module.shared}")
 
     def launch(self, kernel: str, sizes: Sequence[int], places: Sequence[Tensor | None]) -> None:
-        """Launch all blocks of folds x cells."""
+        """Walk all blocks of folds x cells."""
         folds, cells = sizes[:2]
         processors = next(iter(self.modules.values())).processors
         enough = [size for size in SIZES if folds * -(-cells // size) <= processors]
@@ -93,7 +93,7 @@ class Blocks:
     def forward(
         self, record: Sequence[Tensor], tensors: Tensors, wanted: Sequence[int], keep: bool
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Run the forward pass; see `xh2cm.loop.compiled.Program`."""
+        """Walk; see `xh2cm.loop.compiled.Program`."""
         folds, cells, days, _ = record[0].shape
         state, fixed, memory, nets = self.laid_out(tensors)
         after = [torch.empty_like(x) for x in (state, *memory)]
@@ -120,7 +120,7 @@ class Blocks:
         by_after: Sequence[Tensor | None],
         by_outputs: Sequence[Tensor | None],
     ) -> Tensors:
-        """Run the backward pass; see `xh2cm.loop.compiled.Program`."""
+        """Walk back; see `xh2cm.loop.compiled.Program`."""
         folds, cells, days, _ = record[0].shape
         scheme, x = self.scheme, record[0]
         _, fixed, _, nets = self.laid_out(tensors)
@@ -164,19 +164,19 @@ Memories = Sequence[tuple["Tensor | None", ...]]
 
 
 class Form(Protocol):
-    """Form of a kind of network in cuda.cu."""
+    """How cuda.cu wants a kind of network."""
 
     def items(self, part: Part) -> int:
-        """Return the number of threads that its first layer uses."""
+        """How many threads its first layer keeps busy."""
 
     def laid_out(self, part: Part, net: Sequence[Tensor]) -> list[Tensor]:
-        """Tensors of the network."""
+        """Its tensors."""
 
     def room(self, part: Part, like: Tensor, folds: int, days: int, cells: int) -> list[Tensor]:
-        """Allocate the memory for a number of days."""
+        """Where all of so many days is held."""
 
     def places(self, net: Sequence[Tensor], memories: Memories, room: Sequence[Tensor]) -> list[Tensor | None]:
-        """Members of its ``Global``: tensors, memory (before, after, at borders, gradient of that before), and room."""
+        """Its ``Global``: tensors, what it remembers (before, after, at borders, gradient by that before), and room."""
 
     def gathered(self, part: Part, room: Sequence[Tensor], by_raw: Tensor, days: int) -> list[Tensor]:
         """Gradients by its tensors, as they came, from what the way back has left."""
@@ -205,7 +205,7 @@ class Recurrent:
         return found + [like.new_empty(folds, days + 1, cells, width)] * (part.memories - 1)
 
     def places(self, net: Sequence[Tensor], memories: Memories, room: Sequence[Tensor]) -> list[Tensor | None]:
-        """Members of its ``Global``."""
+        """Its ``Global``."""
         pairs = zip(*(*memories, (None,) * 4)[:2], strict=True)
         return [*net, *(x for pair in pairs for x in pair), *(*room, None, None, None)[:3]]
 
@@ -240,7 +240,7 @@ class Layers:
         return [like.new_empty(folds, days + 1, cells, inputs), *found]
 
     def places(self, net: Sequence[Tensor], memories: Memories, room: Sequence[Tensor]) -> list[Tensor | None]:
-        """Members of its ``Global``."""
+        """Its ``Global``."""
         assert not memories  # noqa: S101 - it has none
         return [*net, *(room or (None,) * 5)]
 

@@ -20,7 +20,7 @@ Days = Callable[..., tuple[Any, dict[str, "Tensor"]]]
 def walk(
     day: Day, shared: Any, carry: Any, record: Sequence[Tensor], names: Sequence[str], stretch: int = 32
 ) -> tuple[Any, dict[str, Tensor]]:
-    """Simulate a record day by day and record the requested outputs.
+    """Go through a record day by day and keep what is asked for.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def walk(
 
 
 def recomputed(days: Days) -> Days:
-    """Wrap a function of nested tensors so that only its arguments are kept, and recomputed in the backward pass."""
+    """Let a function of nested tensors remember its arguments only, and work out the rest again on the way back."""
 
     def call(*arguments: Any) -> tuple[Any, dict[str, Tensor]]:
         flat, nesting = tree_flatten(arguments)

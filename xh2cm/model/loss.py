@@ -1,4 +1,4 @@
-"""Comparison of predictions and observations, and the loss.
+"""How predictions and observations are compared, and the one error that comes of it.
 
 Everything is per fold: predictions are (fold, cell, time), an error is (fold, cell), a loss (fold,).
 
@@ -53,7 +53,7 @@ class Compared(NamedTuple):
 
 
 class Gauges(NamedTuple):
-    """Gauges that observe the mean of several cells of a batch: weights of the cells, and the gauges as cells."""
+    """What shows the mean of several cells of a batch: their shares, and the gauges as if they were cells."""
 
     shares: Tensor  # (fold, gauge, cell)
     batch: Compared
@@ -80,7 +80,7 @@ class Paired(NamedTuple):
 
 
 def weighed(where: Tensor, truth: Truth) -> Tensor:
-    """Return the weight of each observation."""
+    """How much each observation counts."""
     found = (truth.values.isfinite() & where).to(truth.values.dtype)
     return found if truth.quality is None else found * truth.quality
 

@@ -1,4 +1,4 @@
-"""Locate values that are not finite: the first network or process that produced one, and the day."""
+"""Where a run went wrong: which network or process first gave something that is no number, and on which day."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Failure(NamedTuple):
     spinning: bool
 
     def finding(self, day: str, cell: str) -> Finding:
-        """Return the finding for the user, with the labels of day and cell."""
+        """What to tell the user, who knows days and cells by their names."""
         when = f"on {day}{' of the spin-up' if self.spinning else ''}"
         remedy = "let it give a finite number, with a finite slope, for all it may be given: clamp what it divides by"
         return Finding(self.part, f"{self.problem}, {when}, at {cell}", remedy)
@@ -64,13 +64,13 @@ class Watched:
 
     @property
     def calls(self) -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
-        """Return the calls of the processes, each wrapped to locate values that are not finite."""
+        """As those of the processes."""
         return {
             slot: (partial(self.ask, slot, call, names), names) for slot, (call, names) in self.processes.calls.items()
         }
 
     def ask(self, slot: str, call: Callable[..., Any], names: tuple[str, ...], *given: Tensor) -> Any:
-        """Call a process, and blame it if only its results are not finite."""
+        """Ask a process, and blame it if only what it gives is not finite."""
         found = call(*given)
         if all(finite(x) for x in given) and not all(finite(x) for x in tree_leaves(found)):
             process = self.processes.evaporation if slot == "limit" else self.processes.all[slot]
@@ -81,7 +81,7 @@ class Watched:
 
 
 def finite(x: Tensor) -> bool:
-    """Return whether all values are finite."""
+    """Whether all of it are numbers."""
     return bool(x.isfinite().all())
 
 
@@ -95,7 +95,7 @@ def first_failure(
     spinup: SpinUp,
     carry: Carry | None = None,
 ) -> Failure | None:
-    """Simulate one cell day by day until a value is not finite.
+    """Walk one cell day by day until something is not finite.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def first_failure(
 def blamed(
     model: HybridModel, weights: Tensor, today: Tensor, static: Tensor, scaling: Scaling, carry: Carry
 ) -> tuple[str, str]:
-    """Return the network or process that first produced a non-finite value on a day, and the value."""
+    """Who is to blame for a day, and for what."""
     watched = dataclasses.replace(model, processes=cast("Processes", Watched(model.processes)))
     try:
         watched.run(weights, today, static, scaling, (), carry)

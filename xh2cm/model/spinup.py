@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SpinUp:
-    """Spin-up of the storages before a record is simulated.
+    """How the land is brought into balance before a record is run.
 
     Parameters
     ----------

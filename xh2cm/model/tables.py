@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Tables of parameters and networks that a model prints.
+    """What is printed of a model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Validation of processes on plausible days, so that an error such as too much water is raised at the start.
+"""What each process makes of plausible days: asked once, so that water from nowhere is an error at the start.
 
 The days are wet, dry and frozen, the storages empty, filled and full, the parameters anywhere between their bounds, and
 always the same. Each process is asked alone, with made-up fluxes before it, so that it answers for itself only.
@@ -159,7 +159,7 @@ def probe(
     flows: Mapping[str, tuple[str, str]] | None = None,
     brought: Brought | None = None,
 ) -> list[Finding]:
-    """Compute the fluxes of a process for plausible days.
+    """Ask a process for the fluxes of plausible days.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def probe(
 
 
 def misshapen(who: str, answer: Any, fluxes: Sequence[str]) -> list[Finding]:
-    """Return findings about results that are not the fluxes of the slot, each a tensor (fold, cell)."""
+    """Not the fluxes of the slot, each a tensor (fold, cell)."""
     several = answer if isinstance(answer, tuple | list) else (answer,)
     count = f"{len(fluxes)} flux{'es' if len(fluxes) > 1 else ''}"
     tuple_of_one = several is answer and len(fluxes) == len(several) == 1
@@ -249,7 +249,7 @@ def not_finite(who: str, given: Known, gives: Known) -> list[Finding]:
 
 
 def changed(who: str, given: Known) -> list[Finding]:
-    """Return findings about inputs that a process has changed in place."""
+    """What was given and is no longer the same."""
     return [
         Finding(who, f"changes {n} in place", f"work on {n}.clone(): only the step moves storages")
         for n, x in given.items()

@@ -1,4 +1,4 @@
-"""Response of a fit to its forcing: by changed forcing, and by gradients."""
+"""How the land of a fit responds to its forcing: by another forcing, and by gradients."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def forcing_response(
 
 
 def altered(dataset: xr.Dataset, change: Change, factor: Change) -> tuple[str, xr.Dataset]:
-    """Return a description of the change of the forcing, and the changed dataset."""
+    """What is done to the forcing in words, and the dataset with it done."""
     walked = [name for name in FORCING if name in dataset]
     findings = [
         Finding(f"forcing {name}", "is not known", closest(name, walked))

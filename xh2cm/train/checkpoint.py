@@ -71,7 +71,7 @@ class Run:
 
     @cached_property
     def board(self) -> Any:
-        """Open the writer of TensorBoard, if that is installed."""
+        """Where TensorBoard looks, if that is installed."""
         if importlib.util.find_spec("tensorboard") is None:
             return None
         from torch.utils.tensorboard import SummaryWriter
@@ -174,7 +174,7 @@ class Run:
 
 
 def is_run(path: Path) -> bool:
-    """Return whether an existing path is a run, or the remainder of one that was stopped immediately.
+    """Whether something that exists is a run, or what is left of one that was stopped at once.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def remembered(folder: str | os.PathLike[str]) -> int | None:
 
 
 def agree(folder: Path, before: Any, now: Mapping[str, Any]) -> None:
-    """Raise an error if a different training was begun in the folder."""
+    """Refuse to go on with another training than was begun."""
     if not isinstance(before, dict):
         raise FitError(f"{folder / 'run.json'} does not describe a run: delete {folder} to begin anew")
     other = [

@@ -217,7 +217,7 @@ class Parameter:
         return {name: value for name, value in vars(self).items() if name != "default"} | {"start": self.start}
 
     def holds(self, values: Any) -> Any:
-        """Return a mask of `values` within the bounds or on them, which learned values never reach."""
+        """Tell which `values` lie within the bounds or on them, where nothing that is learned ever comes."""
         return (self.lower <= values) & (values <= self.upper) & (values < math.inf)
 
     @property
@@ -380,7 +380,7 @@ def naming_findings(said: str, one: Any, example: str) -> list[Finding]:
 
 
 class Forcing(NamedTuple):
-    """Forcing of one day, each (..., cell), in canonical units."""
+    """What drives the land on one day, each (..., cell), in canonical units."""
 
     net_radiation: Annotated[
         Tensor,
@@ -481,7 +481,7 @@ class Forcing(NamedTuple):
 
 
 class State(NamedTuple):
-    """State at the end of a day, each (..., cell)."""
+    """What the land remembers at the end of a day, each (..., cell)."""
 
     swe: Annotated[
         Tensor,
@@ -551,7 +551,7 @@ class State(NamedTuple):
 
 
 class Fluxes(NamedTuple):
-    """Fluxes of one day, each (..., cell)."""
+    """What moved during one day, each (..., cell)."""
 
     precipitation_corrected: Annotated[
         Tensor,
@@ -724,7 +724,7 @@ class Fluxes(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """Residuals of the budgets of a day, each (..., cell): zero but for rounding."""
+    """What the budgets of a day leave unexplained, each (..., cell): zero but for rounding."""
 
     water_residual: Annotated[
         Tensor,

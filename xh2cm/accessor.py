@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import xarray as xr
 
 from xh2cm.data.check import check
 from xh2cm.data.folds import Scheme, fold_labels
-from xh2cm.errors import FitError
+from xh2cm.errors import FitError, H2CMWarning
 from xh2cm.evaluate.ensemble import coverage, spread
 from xh2cm.evaluate.scores import score, score_table
 from xh2cm.io.cmip import write_cmip
@@ -281,6 +282,8 @@ class H2CMAccessor:
             mask=mask,
             missing=missing,
         )
+        for text in report.left_out:
+            warnings.warn(text, H2CMWarning, stacklevel=2)
         if client is not None:
             from xh2cm.jobs.dask import fit_on
 

@@ -238,3 +238,13 @@ except xh2cm.StoreError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "refused: the state of the training cannot be written" in done.stdout
     assert states <= {path.name for path in (tmp_path / "run").glob("state.*")}
+
+
+def test_a_run_that_goes_on_with_another_instruction_set_says_so(land, tmp_path):
+    land.h2cm.fit(**HOW, run=tmp_path / "run")
+    about = tmp_path / "run" / "run.json"
+    known = json.loads(about.read_text())
+    assert known["machine"].startswith("cpu (")
+    about.write_text(json.dumps(known | {"machine": "cpu (SSE)"}))
+    with pytest.warns(H2CMWarning, match=r"was begun on cpu \(SSE\) and goes on on cpu .*: the weights will not be"):
+        land.h2cm.fit(**HOW, run=tmp_path / "run")

@@ -6,6 +6,8 @@ observations are brought to the cells and days they are used with by label, neve
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -16,7 +18,7 @@ import xarray as xr
 from xh2cm.data.times import calendars, month_numbers
 from xh2cm.errors import Finding, InputError
 
-__all__ = ["PLACES", "TOLERANCE", "align", "is_place", "positions"]
+__all__ = ["PLACES", "TOLERANCE", "align", "doubled", "is_place", "positions"]
 
 TOLERANCE = 1e-4
 """Difference of two labels that counts as rounding, in units of the axis (degrees); see `positions`."""
@@ -172,7 +174,45 @@ def positions(have: pd.Index, want: pd.Index, *, longitude: bool = False) -> Pos
 def is_place(coordinate: xr.DataArray | xr.Variable, name: Hashable, quantity: str) -> bool:
     """Return whether a coordinate is a latitude or a longitude, by its attributes or else by its name."""
     told = str(coordinate.attrs.get("standard_name", "")).lower()
-    return told == quantity if told else str(name).lower() in PLACES[quantity]
+    words = {str(name).lower(), *re.split(r"[\W\d_]+", str(name).lower())}
+    return told == quantity if told else bool(words & {*PLACES[quantity]})
+
+
+def doubled(index: pd.Index, *, longitude: bool = False) -> list[tuple[float, float]]:
+    """Return the pairs of different labels of an axis that are one place: rounded, or 360 degrees apart.
+
+    Parameters
+    ----------
+    index : Index
+    longitude : bool
+
+    Returns
+    -------
+    list of pairs of float
+        Not the two ends of a circle that is closed by repeating its first longitude.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from xh2cm.data.align import doubled
+    >>> doubled(pd.Index([-90.0, 0.0, 90.0, 270.00001]), longitude=True)
+    [(-90.0, 270.00001)]
+    """
+    if _kind(index) != "number" or isinstance(index, pd.MultiIndex) or _whole(index):
+        return []
+    labels = np.unique(index.to_numpy(np.float64))
+    labels = labels[np.isfinite(labels)]
+    close = _tolerance(labels, labels)
+    pairs = [(one, other) for one, other in itertools.pairwise(labels.tolist()) if other - one <= close]
+    if longitude and len(labels) > 1 and labels[-1] - labels[0] > 360 + close:
+        folded = np.argsort(labels % 360, kind="stable")
+        near = [(labels[i], labels[j]) for i, j in itertools.pairwise(folded)]
+        pairs += [
+            (float(min(pair)), float(max(pair)))
+            for pair in near
+            if _apart(np.array(pair[0]), np.array(pair[1]), True) <= close and abs(pair[0] - pair[1]) > 1
+        ]
+    return pairs
 
 
 def _kind(index: pd.Index) -> str:

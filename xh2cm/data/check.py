@@ -11,6 +11,7 @@ from typing import Literal, ParamSpec
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.align import doubled, is_place
 from xh2cm.data.chunks import warn_of_slow_chunks
 from xh2cm.data.files import unreadable, unwritten
 from xh2cm.data.findings import empty_findings, oddities, range_findings, unusable_finding
@@ -27,7 +28,7 @@ from xh2cm.data.reading import (
     place_name,
     with_time,
 )
-from xh2cm.data.report import Report, Role, Row
+from xh2cm.data.report import ACTUAL_RANGE, Report, Role, Row
 from xh2cm.data.scan import (
     Facts,
     fingerprint,
@@ -157,10 +158,12 @@ def check(
     if taken := [str(dim) for dim in land if dim in TAKEN]:
         problem = "is an axis of the land, and the name of something else here"
         raise InputError([Finding(dim, problem, f'ds = ds.rename({dim}="y")') for dim in taken])
+    findings += _doubled(ds, land)
     wanted, asked = asked_targets(targets, names, findings)
     source = with_targets(Input(ds, matches, units, land), wanted)
     driving, sources = read_forcing(source, asked_forcing(forcing, findings), findings)
-    observed, quality, shares = read_targets(source, wanted, asked, findings, notes)
+    left_out: list[str] = []
+    observed, quality, shares = read_targets(source, wanted, asked, findings, notes, left_out)
     found = Found(
         forcing=driving,
         sources=sources,
@@ -180,7 +183,7 @@ def check(
     facts = survey(found, source)
     impossible = range_findings(found, facts, source)
     found = without_rounding(found, facts, notes)
-    found = with_values(found, facts, source, asked, findings, notes)
+    found = with_values(found, facts, source, asked, findings, notes, left_out)
     outside, reasons = outside_land(found, facts, source), reasons_to_drop(found, facts, source)
     usable = np.asarray(~outside & ~np.any([np.zeros(source.shape, dtype=bool), *reasons.values()], axis=0))
     dropped = {reason: int((lost & ~outside).sum()) for reason, lost in reasons.items()}
@@ -196,6 +199,9 @@ def check(
         raise InputError(dict.fromkeys(findings))
     notes += oddities(found, facts, source, usable, outside)
     dataset = _canonical(found, facts, source, usable).assign_attrs(forcing_fingerprint=fingerprint(facts, usable))
+    for key in found.forcing:
+        ends = [float(facts["forcing", key, end]) for end in ("lowest", "highest")]
+        dataset[key].attrs[ACTUAL_RANGE] = np.array(ends, dtype=np.float32)
     time = dataset["time"]
     return Report(
         dataset=dataset,
@@ -204,8 +210,22 @@ def check(
         cells=usable.size,
         outside=int(outside.sum()),
         dropped=dropped,
-        notes=tuple(notes),
+        notes=(*left_out, *notes),
+        left_out=tuple(left_out),
     )
+
+
+def _doubled(ds: xr.Dataset, land: Sequence[Hashable]) -> Iterator[Finding]:
+    """Say which axes hold places twice, as where data of two conventions were joined."""
+    for dim in land:
+        if dim not in ds.indexes:
+            continue
+        longitude = is_place(ds[dim], dim, "longitude")
+        if pairs := doubled(ds.indexes[dim], longitude=longitude):
+            one, other = pairs[0]
+            problem = f"holds {len(pairs)} places twice, such as {one:.8g} and {other:.8g}: unlike axes were joined"
+            how = f"(other[{dim!r}] + 180) % 360 - 180" if other - one > 1 else f"other[{dim!r}].astype('float32')"
+            yield Finding(str(dim), problem, f"give both the same labels before joining: {how}")
 
 
 def _no_texts(ds: xr.Dataset) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.align import PLACES, align, is_place
 from xh2cm.data.match import Match, closest
 from xh2cm.data.reading import RESERVED, TAKEN, Found, Input, _axes, _bare, _names, _read, called, within_forcing
 from xh2cm.data.times import label, record_findings
@@ -82,7 +83,12 @@ def with_targets(source: Input, wanted: Mapping[str, Target]) -> Input:
 
 
 def read_targets(
-    source: Input, wanted: Mapping[str, Target], asked: set[str], findings: list[Finding], notes: list[str]
+    source: Input,
+    wanted: Mapping[str, Target],
+    asked: set[str],
+    findings: list[Finding],
+    notes: list[str],
+    left_out: list[str],
 ) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray], dict[str, xr.DataArray]]:
     """Read the targets that are there and fit; one that does not fit is an error only where it was asked for.
 
@@ -93,8 +99,8 @@ def read_targets(
     asked : set of str
     findings : list of Finding
         Added to.
-    notes : list of str
-        Added to.
+    notes, left_out : list of str
+        Added to: what was done to bring a target to the land, and targets that could not be brought there.
 
     Returns
     -------
@@ -125,20 +131,55 @@ def read_targets(
                 findings.append(Finding(row.cells, f"has the axes {_axes(of_gauges.dims)}", remedy))
                 continue
             shares[key] = of_gauges.transpose(*place, *source.land).astype("float64").compute()
-        if unfit := list(_unfit(source, array, key, place)):
+        try:
+            array = _on_land(source, array, key, notes) if of_gauges is None else array
+            unfit = list(_unfit(source, array, key, place))
+        except InputError as error:
+            unfit = list(error.findings)
+        if unfit:
             if key in asked:
                 findings += unfit
             else:
-                notes += [f"{key} is left out: {finding.variable} {finding.problem}" for finding in unfit]
+                left_out += [f"{key} is left out: {finding.variable} {finding.problem}" for finding in unfit]
             continue
         read[key] = array.astype("float32")
         weights = _companion(source, key, "quality", row.quality, findings)
+        if weights is not None and of_gauges is None:
+            weights = _on_land(source, weights, key, [])
         if weights is not None and set(weights.dims) != set(array.dims):
             problem = f"has the axes {_axes(weights.dims)}, and {called(array, key)} {_axes(array.dims)}"
             findings.append(Finding(row.quality, problem, "give a number between 0 and 1 for each observation"))
         elif weights is not None:
             quality[key] = weights.transpose(*array.dims).astype("float32")
     return read, quality, shares
+
+
+def _on_land(source: Input, array: xr.DataArray, key: str, notes: list[str]) -> xr.DataArray:
+    """Bring a target with latitudes and longitudes of its own to those of the land.
+
+    Raises
+    ------
+    InputError
+        If they are others, not the same to rounding or with longitudes from 0 to 360.
+    """
+    ds = source.dataset
+
+    def places(dims: Iterable[Hashable]) -> dict[str, Hashable]:
+        kinds = ((kind, dim) for dim in dims for kind in PLACES if dim in ds.indexes and is_place(ds[dim], dim, kind))
+        return dict(kinds)
+
+    own = places(dim for dim in array.dims if dim not in source.time_axes(array))
+    land = places(source.land)
+    if own == land or own.keys() != land.keys() or len(land) != len(source.land):
+        return array
+    name = called(array, key)
+    here = array.assign_coords({dim: ds[dim].variable for dim in own.values()})
+    like = xr.Dataset(coords={dim: ds[dim].variable for dim in source.land})
+    renamed = here.rename({own[kind]: dim for kind, dim in land.items() if own[kind] != dim})
+    found = align(renamed, like, name, on=source.land, what="the forcing")
+    pairs = ", ".join(f"{own[kind]} to {dim}" for kind, dim in land.items() if own[kind] != dim)
+    notes.append(f"{key}: {name} is aligned by its coordinates, {pairs}")
+    return _bare(found)
 
 
 def _companion(source: Input, key: str, what: str, name: str, findings: list[Finding]) -> xr.DataArray | None:

@@ -18,6 +18,9 @@ __all__ = ["Report", "Role", "Row"]
 
 Role = Literal["forcing", "source", "target", "static"]
 
+ACTUAL_RANGE = "actual_range"
+"""CF attribute of the forcing in the canonical dataset: the least and the greatest value on land."""
+
 _WIDTH = 110
 
 _FEW = 12
@@ -80,6 +83,8 @@ class Report:
         Why cells within the mask cannot be used; a cell counts for every reason it has.
     notes : tuple of str
         What else is worth knowing.
+    left_out : tuple of str
+        Those of the notes that say which target is left out, and why; `fit` warns of them.
     """
 
     dataset: xr.Dataset
@@ -89,6 +94,7 @@ class Report:
     outside: int
     dropped: Mapping[str, int]
     notes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def usable(self) -> int:

@@ -267,7 +267,13 @@ def without_rounding(found: Found, facts: Facts, notes: list[str]) -> Found:
 
 
 def with_values(
-    found: Found, facts: Facts, source: Input, asked: set[str], findings: list[Finding], notes: list[str]
+    found: Found,
+    facts: Facts,
+    source: Input,
+    asked: set[str],
+    findings: list[Finding],
+    notes: list[str],
+    left_out: list[str],
 ) -> Found:
     """Keep the targets that hold any value in the land and time of the forcing.
 
@@ -280,7 +286,7 @@ def with_values(
         Targets whose absence is an error.
     findings : list of Finding
         Added to.
-    notes : list of str
+    notes, left_out : list of str
         Added to.
 
     Returns
@@ -299,7 +305,13 @@ def with_values(
             problem = "holds no value (all NaN) in the land and time of the forcing"
             findings.append(Finding(called(array, key), problem, f"leave {key} out of targets, or give its values"))
         else:
-            notes.append(f"{key} is left out: {called(array, key)} holds no value in the land and time of the forcing")
+            problem = "holds no value in the land and time of the forcing"
+            if array.ndim:
+                problem += (
+                    "; if xarray joined it to the forcing, labels that are not equal (longitudes from 0 to 360, noon "
+                    "for midnight, rounded latitudes) became NaN: give it on axes of its own"
+                )
+            left_out.append(f"{key} is left out: {called(array, key)} {problem}")
     for key in found.quality:
         odd, absent = (int(facts["quality", key, fact]) for fact in ("odd", "absent"))
         if odd:

@@ -143,7 +143,7 @@ def pair_up(
         findings += _not_predicted({name: row for name, row in rows.items() if name not in wanted})
     notes: list[str] = []
     source = with_targets(_beside(prediction, observations, names, units or {}, findings), wanted)
-    found, quality, shares = read_targets(source, wanted, asked & {*wanted}, findings, notes)
+    found, quality, shares = read_targets(source, wanted, asked & {*wanted}, findings, notes, notes)
     if not found and not findings:
         problem = f"hold nothing to compare with what is predicted ({', '.join(map(str, prediction)) or 'nothing'})"
         name_it = f'say where it is: names={{"{next(iter(wanted), "GPP")}": "..."}}'

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xh2cm.loop import cache
+from xh2cm.loop.threads import loop_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +104,7 @@ def described(
     record: Sequence[Tensor], tensors: Tensors, arrays: Mapping[str, Sequence[Tensor | None]]
 ) -> tuple[Arguments, list[Any]]:
     """What a walk needs to know, and what must live as long as it is used."""
-    arguments = Arguments(*record[0].shape[:3], torch.get_num_threads())
+    arguments = Arguments(*record[0].shape[:3], loop_threads())
     arguments.forcing, arguments.standard = (x.data_ptr() for x in record)
     given = {"fixed": tensors.fixed, "tensors": [x for net in tensors.nets for x in net], "carry": tensors.carry}
     alive = []

@@ -165,8 +165,11 @@ def batch_mean(values: Tensor, counts: Tensor) -> Tensor:
     return (values * counts).sum(1) / counts.sum(1).clamp(min=1)
 
 
-def interannual(predicted: Tensor, truth: Truth, batch: Compared) -> Tensor:
-    """Area-weighted mean of the batch: predicted months less their seasonal cycle against the observed anomaly."""
+def interannual(predicted: Tensor, truth: Truth, batch: Compared) -> tuple[Tensor, Tensor]:
+    """Return the loss of the area-weighted mean of the batch, and whether any month counts, (fold,) each.
+
+    Predicted months less their seasonal cycle are compared with the observed anomaly.
+    """
     p = paired_monthly(predicted, truth, batch)
     cycle, _ = seasonal_cycle(p.predicted, p.in_axis, p.of_year)
     anomaly = p.predicted - cycle.gather(2, p.of_year)
@@ -176,7 +179,7 @@ def interannual(predicted: Tensor, truth: Truth, batch: Compared) -> Tensor:
     difference = ((anomaly * in_axis - p.observed * p.valid) * weight).sum(1) / total  # (fold, month)
     months = in_axis.any(1) & (p.valid > 0).any(1)
     squared = torch.where(months, difference, 0.0).div(truth.std[:, None]).square()
-    return squared.sum(1) / months.sum(1).clamp(min=1)
+    return squared.sum(1) / months.sum(1).clamp(min=1), months.any(1)
 
 
 def means(predicted: Sequence[Tensor], batch: Compared) -> list[Tensor]:
@@ -213,8 +216,11 @@ def losses(
     Returns
     -------
     dict of str to Tensor, (fold,)
+        NaN for a target of which the batch holds no observation, which adds nothing to the total. In the mean over the
+        cells of a batch, a cell without an observation counts as 0, as published.
     """
     found = {}
+    observed = {}
     for target in targets:
         truth, cells = truths[target.name], batch
         predicted = [outputs[f] for f in target.fields]
@@ -223,7 +229,7 @@ def losses(
         if truth.gauges is not None:
             predicted, cells = [torch.bmm(truth.gauges.shares, x) for x in predicted], truth.gauges.batch
         if target.compare == "interannual":
-            found[target.name] = interannual(predicted[0], truth, cells)
+            found[target.name], observed[target.name] = interannual(predicted[0], truth, cells)
             continue
         if truth.step == "static":
             mean = means(predicted, cells)
@@ -234,9 +240,12 @@ def losses(
             pair = (paired_daily if daily else paired_monthly)(predicted[0], truth, cells)
             difference, valid = COMPARISONS[target.compare](pair)
         found[target.name] = batch_mean(cell_error(difference, valid, truth.std), cells.counts)
+        observed[target.name] = ((valid > 0) & cells.counts.unsqueeze(2)).flatten(1).any(1)
     weights = {t.name: t.weight for t in targets}
     for prior in priors:
         if prior.parameter in outputs:
             found[prior.parameter] = ((outputs[prior.parameter] - prior.mean) / prior.std).square()
-    found["total"] = sum(weights.get(name, 1.0) * value for name, value in found.items())  # type: ignore[assignment]
-    return found
+    total: Tensor = sum(weights.get(name, 1.0) * value for name, value in found.items())  # type: ignore[assignment]
+    for name, where in observed.items():
+        found[name] = torch.where(where, found[name], torch.nan)
+    return found | {"total": total}

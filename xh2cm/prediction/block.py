@@ -17,6 +17,7 @@ from xh2cm.data.folds import TEST
 from xh2cm.data.read_land import place
 from xh2cm.errors import Finding, InputError
 from xh2cm.loop.compiled import Loop
+from xh2cm.loop.threads import reproducible_threads
 from xh2cm.model import Scaling, SpinUp
 from xh2cm.model.nonfinite import first_failure
 from xh2cm.prediction.restart import (
@@ -272,5 +273,5 @@ def threads_of_a_task() -> Iterator[None]:
 def h2cm_predict(*arrays: np.ndarray, runner: Runner) -> tuple[np.ndarray, ...] | np.ndarray:
     """Run a block with what the machine it is on has; its name is that of the task."""
     here = dataclasses.replace(runner, device=str(to_device(runner.device)))
-    with threads_of_a_task():
+    with threads_of_a_task(), reproducible_threads():
         return here(*arrays)

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import importlib.metadata
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,8 @@ from xh2cm.data.align import align
 from xh2cm.data.cf import CONVENTIONS, with_axes
 from xh2cm.data.folds import TEST
 from xh2cm.data.pins import read_pins
-from xh2cm.errors import Finding, FitError, InputError
+from xh2cm.data.report import ACTUAL_RANGE
+from xh2cm.errors import Finding, FitError, H2CMWarning, InputError
 from xh2cm.loop.compiled import Loop, paying
 from xh2cm.model import Scaling, SpinUp
 from xh2cm.physics import Processes
@@ -31,7 +33,8 @@ from xh2cm.prediction.restart import (
     carried,
     read_state,
 )
-from xh2cm.variables import OUTPUTS
+from xh2cm.targets import UNCONSTRAINED, unconstrained
+from xh2cm.variables import FORCING, OUTPUTS
 
 if TYPE_CHECKING:
     from xh2cm.fitted import Fit
@@ -151,6 +154,7 @@ def predict_dataset(
     """
     asked = chosen_fields(fit, variables)
     belongs(fit, dataset, member)
+    warn_of_extrapolation(fit, dataset)
     start = None if state is None else read_state(state, fit, dataset, member)
     if start is not None and spinup is not None:
         raise InputError([Finding("spinup", "is given beside a state, which needs none", "give one of the two")])
@@ -176,11 +180,15 @@ def predict_dataset(
     arrays = known | dict(zip([*fields, *([NAME] if keep_state else [])], found, strict=True))
     order = [*kept, "time", *dataset["mask"].dims]
     outputs = {}
+    trained = [row["fields"] for row in fit.provenance.get("targets", ())]
+    free = unconstrained(trained) if trained else ()
     for name, field in asked.items():
         array = arrays[field].transpose(*order, missing_dims="ignore")
         outputs[name] = array.drop_attrs(deep=False).assign_attrs(fit.model.outputs[field].attrs)
         if field in fit.model.pinned:
             outputs[name].attrs["comment"] = f"pinned: {PINNED.get(fit.model.pinned[field], fit.model.pinned[field])}"
+        if name in free:
+            outputs[name].attrs["comment"] = UNCONSTRAINED
     made_of = origin(runner, dataset, maps, start)
     if keep_state:
         folds = xr.Variable(AXES[0], [member] if isinstance(member, int) else list(fit.folds))
@@ -206,6 +214,42 @@ def belongs(fit: Fit, dataset: xr.Dataset, member: Member) -> None:
         raise InputError(
             [Finding("member", f"{member!r} is unknown", 'give "mean", "all", "held-out" or the number of a fold')]
         )
+
+
+FAR = 0.25
+"""Share of the range of the training forcing beyond which other forcing is far outside."""
+
+
+def warn_of_extrapolation(fit: Fit, dataset: xr.Dataset) -> None:
+    """Warn of forcing far outside the range that a fit was trained on.
+
+    Parameters
+    ----------
+    fit : Fit
+        Its provenance holds the range of each forcing; nothing is said of fits that have none.
+    dataset : Dataset
+        Checked: `ACTUAL_RANGE` is an attribute of each forcing.
+
+    Warns
+    -----
+    H2CMWarning
+        If a forcing goes beyond its range in training by more than `FAR` of that range.
+    """
+    told = []
+    for name, (low, high) in fit.provenance.get("forcing_range", {}).items():
+        given = dataset[name].attrs.get(ACTUAL_RANGE) if name in dataset else None
+        if given is None:
+            continue
+        lowest, highest = (float(value) for value in given)
+        far = FAR * (high - low)
+        if max(low - lowest, lowest - high, highest - high, low - highest) > max(far, 1e-6 * abs(high)):
+            units = FORCING[name].units
+            told.append(f"{name} is {lowest:.4g} to {highest:.4g} {units}, {low:.4g} to {high:.4g} in training")
+    if told:
+        text = (
+            f"the forcing is far outside what the fit was trained on, so the prediction extrapolates: {'; '.join(told)}"
+        )
+        warnings.warn(text, H2CMWarning, stacklevel=4)
 
 
 def over_land(

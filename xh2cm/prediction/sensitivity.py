@@ -13,6 +13,7 @@ import xarray as xr
 
 from xh2cm.data.align import align
 from xh2cm.data.match import closest
+from xh2cm.data.report import ACTUAL_RANGE
 from xh2cm.errors import Finding, InputError
 from xh2cm.loop.compiled import Loop
 from xh2cm.prediction.block import Member, Runner
@@ -201,7 +202,10 @@ def aligned(
 
 
 def impossible(changed: Mapping[str, xr.DataArray], mask: xr.DataArray) -> list[Finding]:
-    """Values on usable cells that are not finite, or beyond what a forcing can be; read in one pass."""
+    """Find values on usable cells that are not finite, or beyond what a forcing can be; read in one pass.
+
+    The range of each changed forcing becomes its attribute `ACTUAL_RANGE`.
+    """
     counts = {
         name: xr.concat(
             [
@@ -213,7 +217,12 @@ def impossible(changed: Mapping[str, xr.DataArray], mask: xr.DataArray) -> list[
         )
         for name, a in changed.items()
     }
-    found = xr.Dataset(counts).compute()
+    ends = {
+        f"{name} {end}": getattr(array.where(mask), end)() for name, array in changed.items() for end in ("min", "max")
+    }
+    found = xr.Dataset(counts | ends).compute()
+    for name, array in changed.items():
+        array.attrs[ACTUAL_RANGE] = np.array([found[f"{name} min"], found[f"{name} max"]], dtype=np.float32)
     findings = []
     for name in changed:
         missing, low, high = (int(n) for n in found[name].values)

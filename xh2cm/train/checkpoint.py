@@ -47,6 +47,9 @@ BESIDE = {"lock", "writer.json"}
 MEMORY = "memory"
 """What a run remembers and does not insist on: what counts is how the cells are cut into portions."""
 
+MACHINE = "machine"
+"""Device and instruction set of a run: with another it goes on, but not to the last bit."""
+
 COLUMNS = ("epoch", "fold", "split", "target", "loss")
 
 
@@ -209,6 +212,11 @@ def opened(
         If another process writes to it, something else is there, or the disk does not take it.
     FitError
         If something else was trained in it.
+
+    Warns
+    -----
+    H2CMWarning
+        If it was begun on another device or instruction set.
     """
     path = local(folder)
     about, now = path / "run.json", json.loads(json.dumps(recipe))
@@ -229,6 +237,7 @@ def opened(
             raise StoreError(f"{path} cannot be written: {reason(error)}") from error
         if before is not None:
             agree(path, before, now)
+            warn_of_another_machine(path, before, now)
         yield Run(path, folds, minutes)
 
 
@@ -248,10 +257,18 @@ def agree(folder: Path, before: Any, now: Mapping[str, Any]) -> None:
     other = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in dict.fromkeys([*before, *now])
-        if before.get(name) != now.get(name) and name != MEMORY
+        if before.get(name) != now.get(name) and name not in (MEMORY, MACHINE)
     ]
     if other:
         raise FitError(f"{folder} holds another training ({'; '.join(other)}): give another folder, or delete it")
+
+
+def warn_of_another_machine(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warn where a run goes on with another device or instruction set, whose sums round otherwise."""
+    then, here = before.get(MACHINE), now.get(MACHINE)
+    if then and here and then != here:
+        text = f"{folder} was begun on {then} and goes on on {here}: the weights will not be the same to the last bit"
+        warnings.warn(text, H2CMWarning, stacklevel=5)
 
 
 def write(course: Course, folder: Path, number: int) -> None:

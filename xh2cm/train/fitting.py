@@ -8,20 +8,24 @@ import datetime
 import difflib
 import hashlib
 import importlib.metadata
+import logging
 import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 import xarray as xr
 
-from xh2cm.data.folds import Scheme, fold_labels
+from xh2cm.console import printed
+from xh2cm.data.folds import TEST, Scheme, fold_labels
 from xh2cm.data.pins import Pins
+from xh2cm.data.report import ACTUAL_RANGE
 from xh2cm.errors import Finding, InputError, mapping_findings
 from xh2cm.fitted import FINISHED, Fit, model_described
 from xh2cm.loop.compiled import Loop
+from xh2cm.loop.threads import reproducible_threads
 from xh2cm.model import HybridModel, Net, Scaling
 from xh2cm.model.hybrid import is_number
 from xh2cm.model.loss import COMPARISONS
@@ -36,11 +40,11 @@ from xh2cm.train import (
     remembered,
     train,
 )
-from xh2cm.train.tensors import to_device
+from xh2cm.train.checkpoint import MACHINE
+from xh2cm.train.tensors import Cells, to_device
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
-if TYPE_CHECKING:
-    pass
+log = logging.getLogger(__name__)
 
 
 def chosen_targets(
@@ -192,6 +196,7 @@ def chosen_folds(known: Sequence[int], only: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(k) for k in asked))
 
 
+@reproducible_threads()
 def fit_dataset(
     dataset: xr.Dataset,
     folds: int | xr.DataArray = 10,
@@ -284,6 +289,10 @@ def fit_dataset(
     known = [int(k) for k in numbers[numbers >= 0]]
     chosen = chosen_folds(known, only)
     known_before = chosen_priors(priors, model)
+    notes = tuple(remarks(labels, dataset["mask"], cells, rows, training))
+    with printed("xh2cm.train") if progress else contextlib.nullcontext():
+        for note in notes:
+            log.info(note)
     scales = normalisation(portions, chosen, rows, normalise)
     recipe = {
         "period": f"{cells.time.values[0]!s:.10} to {cells.time.values[-1]!s:.10}",
@@ -302,6 +311,7 @@ def fit_dataset(
         "features": list(cells.features),
         "folds": list(chosen),
         "portions": portions.described,
+        MACHINE: f"{where.type} ({torch.backends.cpu.get_cpu_capability()})",
         "memory": portions.memory,
         "data": digest(labels, scales, pins.maps),
     }
@@ -314,7 +324,14 @@ def fit_dataset(
             "torch": torch.__version__,
             "trained": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "device": str(where),
+            "processor": torch.backends.cpu.get_cpu_capability(),
             "products": torch.get_float32_matmul_precision(),
+            "forcing_range": {
+                name: [float(end) for end in dataset[name].attrs[ACTUAL_RANGE]]
+                for name in model.forcing
+                if ACTUAL_RANGE in dataset[name].attrs
+            },
+            **({"notes": "; ".join(notes)} if notes else {}),
             **recipe,
         }
         if beyond and targets is None:
@@ -325,6 +342,50 @@ def fit_dataset(
         if kept is not None:
             fit.save(kept.folder / FINISHED, overwrite=True)
     return fit
+
+
+FEW_STEPS = 5
+"""Optimiser steps an epoch below which their number is said."""
+
+
+def remarks(
+    labels: xr.DataArray, mask: xr.DataArray, cells: Cells, rows: Sequence[Target], training: Training
+) -> Iterator[str]:
+    """Yield what is set aside, which daily observations are compared as means, and how few steps an epoch has.
+
+    Parameters
+    ----------
+    labels, mask : DataArray
+    cells : Cells
+    rows : sequence of Target
+    training : Training
+
+    Yields
+    ------
+    str
+    """
+    usable = labels.notnull() if "time" in labels.dims else labels.notnull() & mask
+    aside, number = int(((labels == TEST) & usable).sum()), int(usable.sum())
+    what = "cells" if "time" not in labels.dims else "days" if labels.ndim == 1 else "cells and days"
+    if aside:
+        told = f"{aside:,} of {number:,} {what} are set aside as test"
+        yield f"{told}: no fold is trained or validated with them (test=0 uses all)"
+    for row in rows:
+        if cells.targets[row.name].step == "daily" and row.compare not in ("daily", "standardised"):
+            means = "means of the calendar months" if row.compare == "seasonal" else "monthly means"
+            daily = f'targets={{"{row.name}": "daily"}} compares days'
+            yield f"{row.name} was observed daily and is compared as {means} ({daily})"
+    days = cells.time.size
+    length = min(training.window or days, days)
+    trained = int(mask.sum())
+    if "time" not in labels.dims:
+        kept = labels.where(mask)
+        trained = int((kept >= 0).sum()) - min(int((kept == k).sum()) for k in np.unique(kept) if k >= 0)
+    samples = trained * math.ceil(days / length)
+    if (steps := math.ceil(samples / training.batch_size)) < FEW_STEPS:
+        told = f"an epoch is {steps} optimiser {'step' if steps == 1 else 'steps'} in each fold"
+        why = f"{samples:,} samples of {length:,} days in batches of {training.batch_size:,}"
+        yield f"{told}: {why} (a smaller batch_size, or a window, gives more)"
 
 
 def digest(labels: xr.DataArray, scales: Normalisation, maps: xr.Dataset) -> str:

@@ -6,6 +6,7 @@ A sample is a cell and a window of its record; a fold sees those its label does 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -190,6 +191,29 @@ class Samples:
                 on_days = finite if seen.step == "daily" else finite[:, month]
                 found |= (on_days[:, days] & (mine if mine.shape[1] == 1 else mine[:, days])).any(1)
         return found
+
+    def observations(self) -> Counter[tuple[str, int]]:
+        """Count the observations of each target under each fold label; a month counts where it has one label."""
+        counts: Counter[tuple[str, int]] = Counter()
+        month = self.cells.calendar.month.cpu()
+        for target in self.targets:
+            seen = self.cells.targets[target.name]
+            label = self.label.cpu() if seen.shares is None else gauge_label(self.label.cpu(), seen.shares.cpu())
+            finite = seen.values.isfinite().cpu()
+            if seen.quality is not None:
+                finite &= seen.quality.cpu() > 0
+            if label.shape[1] > 1 and seen.step == "static":  # a mean over whichever days may be looked at
+                for k in label.unique().tolist():
+                    counts[target.name, k] += int((finite[:, 0] & (label == k).any(1)).sum())
+                continue
+            if label.shape[1] > 1 and seen.step == "monthly":
+                where, shape = month.expand_as(label), (len(label), finite.shape[1])
+                first = label.new_full(shape, -1).scatter_reduce(1, where, label, "amin", include_self=False)
+                last = label.new_full(shape, -1).scatter_reduce(1, where, label, "amax", include_self=False)
+                label = torch.where(first == last, first, -1)
+            labels, number = label.expand_as(finite)[finite].unique(return_counts=True)
+            counts.update({(target.name, k): n for k, n in zip(labels.tolist(), number.tolist(), strict=True)})
+        return counts
 
     def inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Forcing of the spin-up and of the window, and static features, (fold, sample, ...)."""

@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -164,15 +164,17 @@ def counted(
     Warns
     -----
     H2CMWarning
-        If some of the gauges have cells of several folds, so that no fold can learn from or be tested by them.
+        If some of the gauges have cells of several folds, so that no fold can learn from or be tested by them; if a
+        target has no observation in the training or validation data of some folds.
 
     Raises
     ------
     InputError
-        If a fold has no sample, or a target no gauge.
+        If a fold has no sample, or no observation of any target; a target no gauge, or no observation.
     """
     number: Counter[tuple[int, Split] | str] = Counter()
     known: set[int] = set()
+    observed: Counter[tuple[str, int]] = Counter()
     split: dict[str, tuple[Tensor, Tensor]] = {}  # of each target: gauges there, and those of them that are split
     for portion in portions.walk(portions.grouped()):
         samples = Samples(*portion, tuple(targets), training)
@@ -180,6 +182,7 @@ def counted(
         for k in folds:
             for which in SPLITS:
                 number[k, which] += len(samples.of(k, which).cell)
+        observed.update(samples.observations())
         for target in targets:
             shares = portion.cells.targets[target.name].shares
             if shares is not None:
@@ -202,6 +205,7 @@ def counted(
             for k in folds
             if not number[k, "validation"]
         ]
+    findings += empty_folds(observed, folds, known, targets, training)
     remedy = 'deal folds by catchment, such as fit(groups="catchment")'
     for name, (there, lost) in split.items():
         problem = f"{int(lost.sum())} of {int(there.sum())} gauges have cells of several folds and count in none"
@@ -210,8 +214,72 @@ def counted(
         elif lost.any():
             warnings.warn(f"target {name}: {problem}: {remedy}", H2CMWarning, stacklevel=3)
     if findings:
-        raise InputError(findings)
+        raise InputError(dict.fromkeys(findings))
     return number + Counter(folds=len(known))
+
+
+def empty_folds(
+    observed: Counter[tuple[str, int]],
+    folds: Sequence[int],
+    known: Collection[int],
+    targets: Sequence[Target],
+    training: Training,
+) -> list[Finding]:
+    """Find folds without an observation to train on or to validate with.
+
+    Parameters
+    ----------
+    observed : Counter of (str, int)
+        Observations of each target under each fold label.
+    folds, known : collection of int
+        Folds to train, and all there are.
+    targets : sequence of Target
+    training : Training
+
+    Returns
+    -------
+    list of Finding
+
+    Warns
+    -----
+    H2CMWarning
+        If a fold has observations of other targets only.
+    """
+
+    def seen(name: str, fold: int, split: Split) -> int:
+        own = observed[name, fold]
+        return own if split == "validation" else sum(observed[name, k] for k in known) - own
+
+    names = [target.name for target in targets]
+    remedy = "give observations there, fewer folds, or labels that spread the observations over the folds"
+    findings = [
+        Finding(f"target {name}", "has no observation in any cell or day of the folds", "leave it out: targets=[...]")
+        for name in names
+        if not any(observed[name, k] for k in known)
+    ]
+    if findings:
+        return findings
+    warned = []
+    uses: dict[Split, str] = {"training": "train on", "validation": "validate with"}
+    for split, use in uses.items():
+        empty = {name: [k for k in folds if not seen(name, k, split)] for name in names}
+        nothing = [k for k in folds if all(k in empty[name] for name in names)]
+        if split == "training" or training.patience is not None:
+            also = "" if split == "training" else ", so it cannot stop early"
+            told = "give patience=None, or " if split == "validation" else ""
+            findings += [
+                Finding(f"fold {k}", f"has no observation of {', '.join(names)} to {use}{also}", told + remedy)
+                for k in nothing
+            ]
+        for name, without in empty.items():
+            tolerated = nothing if split == "training" or training.patience is not None else []
+            if some := [k for k in without if k not in tolerated]:
+                which = f"fold{'s' if len(some) > 1 else ''} {', '.join(map(str, some))}"
+                lost = "it does not constrain them" if split == "training" else "its validation loss is NaN there"
+                warned.append(f"target {name} has no observation to {use} in {which}, so {lost}: {remedy}")
+    for text in [] if findings else warned:
+        warnings.warn(text, H2CMWarning, stacklevel=4)
+    return findings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,11 +403,14 @@ class Trainer:
             self.look(course, samples, batch, loss, gradient, whole)
 
     def add(self, so_far: dict[str, Tensor], batch: Batch, loss: dict[str, Tensor]) -> None:
-        """Add the losses of a batch, weighed by its samples; those of skipped steps do not count."""
+        """Add the losses of a batch, weighted by its samples; skipped steps and empty means do not count."""
         rows, share = self.rows(batch).cpu(), batch.counts.sum(1).cpu().double()
+        observed = torch.stack([loss[t.name].isfinite().cpu() for t in self.targets]).any(0)
         for name, value in loss.items():
             total = so_far.setdefault(name, torch.zeros(2, len(self.folds), dtype=torch.float64))
             finite = value.isfinite().cpu()
+            if name == "total":  # of priors alone says nothing of the data
+                finite &= observed
             total[0, rows] += torch.where(finite, value.cpu().double(), 0.0) * share
             total[1, rows] += finite * share
 
@@ -412,7 +483,10 @@ def process_failure(
 
 def unfinished(model: HybridModel, loss: dict[str, Tensor], gradient: Tensor, at: int) -> str:
     """Say what of a step was not finite, though all fluxes were."""
-    names = [name for name, value in loss.items() if name != "total" and not value[at].isfinite()]
+    lost = {name: value[at] for name, value in loss.items() if name != "total" and not value[at].isfinite()}
+    names = [name for name, value in lost.items() if value.isinf()]  # NaN may be a mean over nothing
+    if not names and not loss["total"][at].isfinite():
+        names = list(lost)
     if names:
         return f"finds the loss of {', '.join(names)} not finite"
     by = [name for name, value in model.unpack(gradient[at : at + 1]).items() if not value.isfinite().all()]

@@ -24,6 +24,7 @@ from xh2cm.datasets.twin import twin
 from xh2cm.fitted import Fit
 from xh2cm.model import HybridModel, Scaling, SpinUp
 from xh2cm.prediction.predict import predict_dataset
+from xh2cm.settings import PredictOptions
 from xh2cm.variables import FORCING, TARGETS
 
 ET = TARGETS["ET"].standard_name
@@ -115,7 +116,7 @@ def main() -> None:
         ds = announced(Path(place) / "globe.zarr", tuple(asked.cells), asked.years, tuple(asked.chunk), features=30)
         fit = untrained([str(name) for name in ds["feature"].values], asked.folds)
         began = time.perf_counter()
-        out = predict_dataset(ds, fit)
+        out = predict_dataset(ds, PredictOptions(fit))
         built = time.perf_counter() - began
         graph = collections_to_expr([array.data for array in out.data_vars.values()]).optimize().__dask_graph__()
         ready = time.perf_counter() - began

@@ -16,6 +16,7 @@ from plan import untrained
 from xh2cm.datasets.twin import twin
 from xh2cm.fitted import Fit
 from xh2cm.prediction.predict import predict_dataset
+from xh2cm.settings import PredictOptions
 from xh2cm.variables import FORCING
 
 ROWS = 8
@@ -31,7 +32,7 @@ def checked(path: Path, cells: int, years: int, chunk: int) -> xr.Dataset:
 
 def seconds(client: distributed.Client, ds: xr.Dataset, fit: Fit) -> float:
     """One prediction; what comes of it stays on the workers but for its sums."""
-    out = predict_dataset(ds, fit, loop="fast").sum()
+    out = predict_dataset(ds, PredictOptions(fit, loop="fast")).sum()
     began = time.perf_counter()
     client.compute(out).result()
     return time.perf_counter() - began

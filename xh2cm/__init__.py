@@ -13,11 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from xh2cm.accessor import H2CMAccessor
-from xh2cm.data.check import check
 from xh2cm.data.folds import fold_labels
+from xh2cm.data.options import DataOptions
 from xh2cm.datasets import tutorial
 from xh2cm.datasets.published import open_published
 from xh2cm.errors import Finding, FitError, H2CMError, H2CMWarning, InputError, StoreError
+from xh2cm.evaluate.scores import score
+from xh2cm.prepared import Prepared, check, folds
+from xh2cm.settings import Training
 from xh2cm.targets import Target
 from xh2cm.versions import show_versions
 
@@ -26,11 +29,13 @@ if TYPE_CHECKING:
     from xh2cm.model import PUBLISHED_NETWORKS, HybridModel, Model, Net, SpinUp, networks
     from xh2cm.physics import Processes
     from xh2cm.variables import Flux, Parameter, Storage, Var
+    from xh2cm.workflow import fit, predict, response, sensitivity
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "PUBLISHED_NETWORKS",
+    "DataOptions",
     "Finding",
     "Fit",
     "FitError",
@@ -43,18 +48,26 @@ __all__ = [
     "Model",
     "Net",
     "Parameter",
+    "Prepared",
     "Processes",
     "SpinUp",
     "Storage",
     "StoreError",
     "Target",
+    "Training",
     "Var",
     "check",
+    "fit",
     "fold_labels",
+    "folds",
     "gather",
     "load_fit",
     "networks",
     "open_published",
+    "predict",
+    "response",
+    "score",
+    "sensitivity",
     "show_versions",
     "tutorial",
 ]
@@ -74,6 +87,10 @@ _LATER = {
     "Parameter": "xh2cm.variables",
     "Storage": "xh2cm.variables",
     "Var": "xh2cm.variables",
+    "fit": "xh2cm.workflow",
+    "predict": "xh2cm.workflow",
+    "response": "xh2cm.workflow",
+    "sensitivity": "xh2cm.workflow",
 }
 """Names whose modules need torch: imported when they are first asked for."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -16,8 +18,10 @@ __all__ = [
     "H2CMWarning",
     "InputError",
     "StoreError",
+    "closest",
     "mapping_findings",
     "number_findings",
+    "outside",
 ]
 
 
@@ -47,6 +51,38 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return visible(f"{self.variable}: {self.problem}\n    -> {self.remedy}")
+
+
+def closest(name: object, names: Iterable[object]) -> str:
+    """Suggest the name that was perhaps meant.
+
+    Parameters
+    ----------
+    name : object
+        What was given.
+    names : iterable of str
+        What could be given.
+
+    Returns
+    -------
+    str
+        The nearest spelling, without regard to case, or the name whose words begin with its letters; else all names.
+
+    Examples
+    --------
+    >>> from xh2cm.errors import closest
+    >>> closest("precipitaton", ["precipitation", "co2"])
+    "did you mean 'precipitation'?"
+    >>> closest("lr", ["epochs", "learning_rate"])
+    "did you mean 'learning_rate'?"
+    """
+    folded = {str(other).lower(): str(other) for other in names}
+    given = str(name).lower()
+    near = difflib.get_close_matches(given, folded, 1, 0.5)
+    near = near or [other for other in folded if "_" in other and given == "".join(w[:1] for w in other.split("_"))]
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    return f"choose from: {', '.join(sorted(folded.values())) or 'nothing'}"
 
 
 def mapping_findings(given: Mapping[str, object], example: str) -> list[Finding]:
@@ -109,6 +145,20 @@ def number_findings(
         elif value < low:  # type: ignore[operator]
             found.append(Finding(name, f"{value} is too small", f"give at least {low}"))
     return found
+
+
+def outside() -> int:
+    """Return the stack level, for `warnings.warn`, of the first caller outside the library.
+
+    Returns
+    -------
+    int
+    """
+    own, level = __file__.removesuffix("errors.py"), 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 class H2CMError(Exception):

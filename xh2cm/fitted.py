@@ -27,6 +27,7 @@ from xh2cm.disk.atomic import writing
 from xh2cm.disk.places import local
 from xh2cm.errors import FitError, H2CMWarning, InputError, StoreError
 from xh2cm.html import Markup, block, number, pairs, table
+from xh2cm.io.arrays import packed, unpacked
 from xh2cm.io.checksums import (
     SUMS,
     aside,
@@ -56,8 +57,8 @@ FINISHED = "fit"
 ALIKE = ("period", "cells", "normalise", "training", "targets", "priors")
 """What fits that are gathered must say alike of how they came about."""
 
-FORMAT = 3
-"""Version of the files a fit is saved in; 1 had no pins, and all forcings in its scaling, 2 no list of checksums."""
+FORMAT = 4
+"""Version of the files of a fit; 1 had no pins and all forcings in its scaling, 2 no checksums, 3 losses in NetCDF."""
 
 ABOUT = "fit.json"
 """The file that describes a fit."""
@@ -66,7 +67,7 @@ MOST = 2**24
 """Bytes of the longest description that is read."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Fit:
     """A trained model: a value that can be saved, loaded and used on other data, on any device.
 
@@ -119,31 +120,42 @@ class Fit:
         """First 16 digits of the weights' SHA-256."""
         return hashlib.sha256(np.ascontiguousarray(self.weights.numpy()).tobytes()).hexdigest()[:16]
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether both predict the same: alike in weights, model, scaling, features, folds, spin-up and maps."""
+        if not isinstance(other, Fit):
+            return NotImplemented
+        one, two = (
+            (fit.features, fit.folds, fit.spinup, model_described(fit.model), fit.labels is None, fit.scaling is None)
+            for fit in (self, other)
+        )
+        return bool(
+            one == two
+            and torch.equal(self.weights, other.weights)
+            and all(torch.equal(*pair) for pair in zip(self.scaling or (), other.scaling or (), strict=True))
+            and (self.labels is None or other.labels is None or self.labels.equals(other.labels))
+            and self.maps.equals(other.maps)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
     def __repr__(self) -> str:
         size = f"{len(self.folds)} folds, {self.weights.shape[1]:,} weights, {len(self.features)} static features"
-        lines = [f"<xh2cm.Fit {self.fingerprint}> {size}"]
+        lines = self.settings()
         if self.model.pinned:
             fixed = [f"{name} = {to}" for name, to in self.model.pinned.items() if to != "global"]
             one = len(self.model.pinned) - len(fixed)
             constants = [f"{one} parameters learned as one constant each"] if one else []
-            lines.append(f"  pinned       {', '.join(fixed + constants)}")
+            lines["pinned"] = ", ".join(fixed + constants)
         loss = self.losses["loss"]
         if loss.sizes["epoch"]:
-            total = loss.sel(target="total")
-            finite = total.sel(split="validation").notnull().any("epoch")
-            lines.append(
-                f"  epochs       {loss.sizes['epoch']}, skipped steps {int(self.losses['skipped_steps'].sum())}"
-            )
-            others = {"total", *self.model.parameters}
-            lines.append(f"  targets      {', '.join(t for t in loss['target'].values.tolist() if t not in others)}")
-            for split in ("training", "validation"):
-                if split == "training" or bool(finite.any()):
-                    value = last(total.sel(split=split))
-                    lines.append(
-                        f"  {split:<12} {value.mean().item():.4g} ({value.min().item():.4g}-{value.max().item():.4g})"
-                    )
+            for split in SPLITS:
+                value = last(loss.sel(target="total", split=split))
+                if bool(value.notnull().any()):
+                    lines[f"{split} loss"] = f"{value.mean():.4g} ({value.min():.4g}-{value.max():.4g})"
+        lines |= {key: value for key, value in self.provenance.items() if isinstance(value, str)}
         return "\n".join(
-            [*lines, *(f"  {key:<12} {value}" for key, value in self.provenance.items() if isinstance(value, str))]
+            [f"<xh2cm.Fit {self.fingerprint}> {size}", *(f"  {key:<15} {value}" for key, value in lines.items())]
         )
 
     def _repr_html_(self) -> str:
@@ -158,7 +170,43 @@ class Fit:
         }
         told = {key: value for key, value in self.provenance.items() if isinstance(value, str)}
         title = Markup("<p><b>xh2cm fit</b> <code>{}</code></p>").format(self.fingerprint)
-        return title + pairs(size | told) + loss_table(self.losses)
+        return title + pairs({**size, **self.settings(), **told}) + loss_table(self.losses)
+
+    def settings(self) -> dict[str, str]:
+        """Return the settings by which fits are compared, as text: folds, training, spin-up, width and targets.
+
+        Returns
+        -------
+        dict of str to str
+            What is not known of a fit, such as the training of a published checkpoint, is left out.
+
+        Examples
+        --------
+        >>> import xh2cm
+        >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
+        >>> fit = ds.h2cm.fit(2, scheme="cells", targets=["GPP"], epochs=1, width=8, loop="plain", progress=False)
+        >>> fit.settings()["targets"], fit.settings()["folds"]
+        ('GPP (seasonal)', '0, 1 (scheme cells, seed 1)')
+        """
+        training = self.provenance.get("training", {})
+        found = {"folds": ", ".join(map(str, self.folds))}
+        if self.labels is not None:
+            drawn = [f"{key} {self.labels.attrs[key]}" for key in ("scheme", "seed") if key in self.labels.attrs]
+            found["folds"] += f" ({', '.join(drawn)})" if drawn else ""
+        if epochs := self.losses.sizes["epoch"]:
+            skipped = int(self.losses["skipped_steps"].sum())
+            found["epochs"] = f"{epochs} of at most {training.get('epochs', epochs)}, skipped steps {skipped}"
+        told = {"learning rate": "learning_rate", "batch size": "batch_size", "patience": "patience", "seed": "seed"}
+        found |= {name: str(training[key]) for name, key in told.items() if key in training}
+        if "window" in training:
+            found["window"] = f"{training['window']} days" if training["window"] else "whole record"
+        days = "whole window" if self.spinup.days is None else f"{self.spinup.days} days"
+        found["spin-up"] = f"{days}, {self.spinup.passes} times" if self.spinup.passes != 1 else days
+        widths = {str(net.width or self.model.width or KINDS[net.kind].width) for net in self.model.daily}
+        found["width"] = ", ".join(sorted(widths)) or "no daily networks"
+        if rows := self.provenance.get("targets"):
+            found["targets"] = ", ".join(f"{row['name']} ({row['compare']})" for row in rows)
+        return found
 
     def constants(self) -> xr.Dataset:
         """The learned global constants, and parameters that were pinned to one.
@@ -191,7 +239,7 @@ class Fit:
         return xr.Dataset(found)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the fit to a folder: safetensors, NetCDF and JSON with checksums, no pickle.
+        """Write the fit to a folder: safetensors and JSON with checksums.
 
         Parameters
         ----------
@@ -222,7 +270,7 @@ class Fit:
         >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
         >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=8, loop="plain", progress=False)
         >>> sorted(path.name for path in fit.save(tempfile.mkdtemp() + "/fit").iterdir())
-        ['SHA256SUMS', 'fit.json', 'folds.nc', 'losses.nc', 'weights.safetensors']
+        ['SHA256SUMS', 'fit.json', 'folds.safetensors', 'losses.safetensors', 'weights.safetensors']
         """
         target = local(path)
         if faults := unfit(self):
@@ -238,11 +286,13 @@ class Fit:
         if self.scaling is not None:
             tensors |= {name: x.contiguous() for name, x in self.scaling._asdict().items()}
         (folder / "weights.safetensors").write_bytes(safetensors.torch.save(tensors))
-        self.losses.to_netcdf(folder / "losses.nc", engine="netcdf4")
+        arrays = {"losses": self.losses}
         if self.labels is not None:
-            on_file(self.labels).to_netcdf(folder / "folds.nc", engine="netcdf4")
+            arrays["folds"] = on_file(self.labels).to_dataset(name="fold")
         if self.maps:
-            self.maps.map(on_file, keep_attrs=True).to_netcdf(folder / "maps.nc", engine="netcdf4")
+            arrays["maps"] = self.maps.map(on_file, keep_attrs=True)
+        for name, dataset in arrays.items():
+            (folder / f"{name}.safetensors").write_bytes(packed(dataset))
         about = {
             "format": FORMAT,
             "features": list(self.features),
@@ -512,15 +562,18 @@ def from_folder(folder: Path, processes: Processes | None) -> Fit:
     if about["format"] == 1:
         walked = [list(FORCING).index(name) for name in model.forcing]
         tensors = {name: x[:, walked] if name.startswith("forcing") else x for name, x in tensors.items()}
-    (labels,) = from_netcdf(files["folds.nc"]).data_vars.values() if "folds.nc" in files else (None,)
+    arrays = {name: dataset_of(files, name, about["format"]) for name in ("losses", "folds", "maps")}
+    if arrays["losses"] is None:
+        raise FitError(f"{folder} holds no losses and cannot be read as a fit: take another copy of the folder")
+    (labels,) = arrays["folds"].data_vars.values() if arrays["folds"] is not None else (None,)
     return Fit(
         weights=weights,
         model=model,
         scaling=Scaling(**tensors) if tensors else None,
-        maps=from_netcdf(files["maps.nc"]) if "maps.nc" in files else xr.Dataset(),
+        maps=xr.Dataset() if arrays["maps"] is None else arrays["maps"],
         features=tuple(about["features"]),
         labels=labels,
-        losses=from_netcdf(files["losses.nc"]),
+        losses=arrays["losses"],
         spinup=SpinUp(**about["spinup"]),
         provenance=about["provenance"],
     )
@@ -540,6 +593,13 @@ def description(folder: Path, content: bytes) -> dict[str, Any]:
     if number > FORMAT:
         raise FitError(f"{folder} has format {number}, this xh2cm reads up to {FORMAT}: update xh2cm")
     return cast(dict[str, Any], about)
+
+
+def dataset_of(files: Mapping[str, bytes], name: str, number: int) -> xr.Dataset | None:
+    """Return one of the datasets of a fit of some format, if it is there."""
+    if number >= 4:
+        return unpacked(files[f"{name}.safetensors"]) if f"{name}.safetensors" in files else None
+    return from_netcdf(files[f"{name}.nc"]) if f"{name}.nc" in files else None
 
 
 def from_netcdf(content: bytes) -> xr.Dataset:

@@ -1,28 +1,57 @@
-"""Functions of a dataset, as methods of what holds one."""
+"""Functions of a dataset, as methods of the object that holds it."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable
+from functools import cached_property
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
-import xarray as xr
+__all__ = ["READ_BY_A_TYPE_CHECKER", "FitMethod", "FittedMethod", "Method", "later"]
 
-__all__ = ["Method"]
+READ_BY_A_TYPE_CHECKER: bool = False
+"""Never true: what stands below it tells a type checker what `later` gives."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Method(Generic[P, R]):
-    """A function whose first argument is the dataset of the object it is asked of.
+class Later:
+    """The functions of a module that is imported when the first of them is called."""
 
-    Its signature and its documentation stay those of the function, so neither is written twice.
+    def __init__(self, module: str) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> str:
+        return f"{self.module}:{name}"
+
+
+def later(module: str) -> Any:
+    """Name the functions of a module for `Method`, without importing it.
 
     Parameters
     ----------
-    function : callable
-        Takes a Dataset first.
+    module : str
+
+    Returns
+    -------
+    object
+        Each of whose attributes is a name as `Method` takes it.
+    """
+    return Later(module)
+
+
+class Method(Generic[P, R]):
+    """A function, as a method of an accessor (called on its dataset) or of another object (called on the object).
+
+    Its signature and its documentation stay those of the function.
+
+    Parameters
+    ----------
+    function : callable or str
+        Takes a dataset or the object first. As ``"module:name"`` it is imported when it is first asked for.
 
     Examples
     --------
@@ -39,15 +68,59 @@ class Method(Generic[P, R]):
     2
     """
 
-    def __init__(self, function: Callable[Concatenate[xr.Dataset, P], R]) -> None:
-        self.function = function
-        self.__doc__ = function.__doc__
+    def __init__(self, function: Callable[Concatenate[Any, P], R] | str) -> None:
+        self.given = function
+
+    @cached_property
+    def function(self) -> Callable[..., R]:
+        """The function itself."""
+        if not isinstance(self.given, str):
+            return self.given
+        module, _, name = self.given.partition(":")
+        return cast(Callable[..., R], getattr(importlib.import_module(module), name))
 
     @overload
-    def __get__(self, holder: None, owner: type) -> Callable[Concatenate[xr.Dataset, P], R]: ...
+    def __get__(self, holder: None, owner: type) -> Callable[Concatenate[Any, P], R]: ...
 
     @overload
     def __get__(self, holder: object, owner: type) -> Callable[P, R]: ...
 
     def __get__(self, holder: Any, owner: type) -> Callable[..., R]:
-        return self.function if holder is None else MethodType(self.function, holder._dataset)
+        if holder is None:
+            return self.function
+        return cast(Callable[..., R], MethodType(self.through, holder))
+
+    @cached_property
+    def through(self) -> Callable[..., R]:
+        """The function, of a holder."""
+
+        @functools.wraps(self.function)
+        def called(holder: Any, *args: Any, **named: Any) -> R:
+            return self.call(holder, *args, **named)
+
+        return called
+
+    def call(self, holder: Any, *args: Any, **named: Any) -> R:
+        """Call the function for a holder."""
+        return self.function(getattr(holder, "_dataset", holder), *args, **named)
+
+
+class FitMethod(Method[P, R]):
+    """A method whose result its holder remembers as its last fit."""
+
+    def call(self, holder: Any, *args: Any, **named: Any) -> R:
+        """Call the function, and remember its result."""
+        holder._fit = super().call(holder, *args, **named)
+        return cast(R, holder._fit)
+
+
+class FittedMethod(Method[P, R]):
+    """A method that takes the last fit of its holder where none is given."""
+
+    def call(self, holder: Any, *args: Any, **named: Any) -> R:
+        """Call the function with the fit given, or with the last one."""
+        if not args and named.get("fit") is None:
+            named["fit"] = getattr(holder, "_fit", None)
+        elif args and args[0] is None:
+            args = (getattr(holder, "_fit", None), *args[1:])
+        return super().call(holder, *args, **named)

@@ -240,7 +240,7 @@ def test_every_argument_of_the_accessor_is_an_option(store):
         "predict": {"fit": "trained", "variables": "variable"},
         "check": {"targets": "target"},
     }
-    from_code = {"processes", "networks"}  # things one cannot type on a command line
+    from_code = {"processes", "networks", "training", "model", "options"}  # things one cannot type on a command line
     commands = typer.main.get_command(app).commands
     for command, changed in renamed.items():
         wanted = {
@@ -262,7 +262,6 @@ def test_every_argument_of_the_accessor_is_an_option(store):
         (("fit", "{store}", "--out", "{nc}"), "give another path"),
         (("gather", "{fit}", "--out", "{fit}/fit"), "--overwrite to replace it"),
         (("gather", "{fit}", "--out", "{nc}"), "give another path"),
-        (("fit", "{store}", "--out", "{folder}/new", "--scheduler", "nonsense://here"), "does not answer"),
         (("fit", "{store}", "--out", "{store}", "--overwrite"), "holds what is read"),
         (("fit", "{store}", "--out", "{folder}", "--overwrite"), "holds what is read"),
         (("fit", "{store}", "--out", "{store}/zarr.json/fit"), "takes no files"),
@@ -281,6 +280,11 @@ def test_usage_is_exit_status_2(store, netcdf, fitted, refusal, arguments, said)
     assert status == 2
     assert said in told
     assert not (store.parent / "new.zarr").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_exit_status_1(store, refusal):
+    status, told = refusal("fit", store, "--out", store.parent / "new", *QUICK, "--scheduler", "nonsense://here")
+    assert (status, "does not answer" in told) == (1, True)
 
 
 def test_an_output_that_exists_is_refused_before_anything_is_read(store, netcdf, monkeypatch, refusal):

@@ -18,6 +18,7 @@ from xh2cm.errors import FitError, InputError
 from xh2cm.model import HybridModel
 from xh2cm.physics import Processes
 from xh2cm.prediction.predict import maps_for, predict_dataset
+from xh2cm.settings import PredictOptions
 
 FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
 ALL = [p.name for p in Processes().parameters]
@@ -201,7 +202,7 @@ def test_the_rest_as_constants_around_a_map_and_a_number(short):
     assert set(fit.model.learned) == {*ALL} - {"soil_capacity", "q10"}
     assert fit.model.maps == ("soil_capacity",)
     assert "12 parameters" not in repr(fit)
-    assert "pinned       soil_capacity = map, q10 = 1.5, 10 parameters learned as one constant each" in repr(fit)
+    assert "pinned          soil_capacity = map, q10 = 1.5, 10 parameters learned as one constant each" in repr(fit)
 
 
 def test_water_alone_with_pins(short):
@@ -321,7 +322,7 @@ def test_maps_are_laid_lazily_on_chunks(short, fit):
     maps = maps_for(fit, {}, checked, checked["mask"])
     names = ["ET", "soil_capacity", "q10", "TWS"]
     with dask.config.set(scheduler=never):
-        out = predict_dataset(checked, fit, variables=names, maps=maps)
+        out = predict_dataset(checked, PredictOptions(fit, variables=names), maps=maps)
     assert out["ET"].chunks is not None
     xr.testing.assert_allclose(out.compute(), short.h2cm.predict(fit, variables=names), rtol=1e-4, atol=1e-4)
 
@@ -338,7 +339,7 @@ def test_cells_out_of_use_have_no_value(short, fit):
 
 def test_pins_come_back_from_disk(short, fit, tmp_path):
     folder = fit.save(tmp_path / "fit")
-    assert {"maps.nc"} <= {file.name for file in folder.iterdir()}
+    assert {"maps.safetensors"} <= {file.name for file in folder.iterdir()}
     assert dict(json.loads((folder / "fit.json").read_text())["pins"])["q10"] == 1.25
     back = xh2cm.load_fit(folder)
     assert back.model == fit.model
@@ -346,18 +347,18 @@ def test_pins_come_back_from_disk(short, fit, tmp_path):
     assert repr(back) == repr(fit)
     part = short.isel(lon=[2, 0])
     xr.testing.assert_identical(part.h2cm.predict(back, variables="all"), part.h2cm.predict(fit, variables="all"))
-    (folder / "maps.nc").write_bytes((folder / "maps.nc").read_bytes()[:-1] + b"x")
-    with pytest.raises(FitError, match=r"maps.nc is not what was written"):
+    (folder / "maps.safetensors").write_bytes((folder / "maps.safetensors").read_bytes()[:-1] + b"x")
+    with pytest.raises(FitError, match=r"maps.safetensors is not what was written"):
         xh2cm.load_fit(folder)
-    (folder / "maps.nc").unlink()
-    with pytest.raises(FitError, match=r"maps.nc"):
+    (folder / "maps.safetensors").unlink()
+    with pytest.raises(FitError, match=r"maps.safetensors"):
         xh2cm.load_fit(folder)
 
 
 def test_without_maps_none_are_written(short, tmp_path):
     fit = short.h2cm.fit(2, pin={"q10": 1.5, "cue": "global"}, **FIT)
     folder = fit.save(tmp_path / "fit")
-    assert not (folder / "maps.nc").exists()
+    assert not (folder / "maps.safetensors").exists()
     assert xh2cm.load_fit(folder).model == fit.model
 
 

@@ -25,12 +25,13 @@ import xarray as xr
 import xh2cm
 from xh2cm.errors import FitError, H2CMWarning, StoreError
 from xh2cm.fitted import Fit
+from xh2cm.io.arrays import packed, unpacked
 from xh2cm.io.checksums import SUMS, aside, seal
 from xh2cm.plaintext import visible
 
 QUICK = {"scheme": "cells", "width": 6, "epochs": 1, "batch_size": 8, "progress": False, "loop": "plain"}
 DICE = random.Random(1)  # noqa: S311
-FILES = ("SHA256SUMS", "fit.json", "folds.nc", "losses.nc", "weights.safetensors")
+FILES = ("SHA256SUMS", "fit.json", "folds.safetensors", "losses.safetensors", "weights.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_a_fit_can_be_checked_without_xh2cm(folder: Path) -> None:
 
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     assert check() == 0
-    emptied(folder / "losses.nc", folder, DICE)
+    emptied(folder / "losses.safetensors", folder, DICE)
     assert check() == 1
 
 
@@ -144,16 +145,16 @@ def test_what_is_no_file_is_not_read(folder: Path, name: str, what: str) -> None
 
 
 def test_a_file_too_many_is_named(folder: Path) -> None:
-    (folder / "maps.nc").write_bytes(b"")
-    assert "does not belong to it (remove it, if it is yours)" in refusal(folder, "maps.nc")
+    (folder / "maps.safetensors").write_bytes(b"")
+    assert "does not belong to it (remove it, if it is yours)" in refusal(folder, "maps.safetensors")
 
 
 def test_all_damaged_files_are_named_at_once(folder: Path) -> None:
-    emptied(folder / "losses.nc", folder, DICE)
-    (folder / "folds.nc").unlink()
-    text = refusal(folder, "losses.nc", "folds.nc")
+    emptied(folder / "losses.safetensors", folder, DICE)
+    (folder / "folds.safetensors").unlink()
+    text = refusal(folder, "losses.safetensors", "folds.safetensors")
     assert "(it is empty)" in text
-    assert "folds.nc is missing" in text
+    assert "folds.safetensors is missing" in text
 
 
 # -- forgery: files that are whole, and yet no fit --------------------------------------------------------------------
@@ -173,8 +174,8 @@ def sealed_again(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"format": 4}, "has format 4, this xh2cm reads up to 3: update xh2cm"),
-        ({"format": "3"}, "is not the description of a fit"),
+        ({"format": 5}, "has format 5, this xh2cm reads up to 4: update xh2cm"),
+        ({"format": "4"}, "is not the description of a fit"),
         ({"format": 0}, "is not the description of a fit"),
         ({"format": None}, "is not the description of a fit"),
         ({"provenance": [1]}, "is not the description of a fit"),
@@ -254,7 +255,8 @@ def forged_weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callabl
 
 def forged_losses(change: Callable[[xr.Dataset], xr.Dataset]) -> Callable[[Path], None]:
     def forge(folder: Path) -> None:
-        change(xr.load_dataset(folder / "losses.nc")).to_netcdf(folder / "losses.nc")
+        path = folder / "losses.safetensors"
+        path.write_bytes(packed(change(unpacked(path.read_bytes()))))
 
     return forge
 
@@ -279,11 +281,17 @@ def forged_losses(change: Callable[[xr.Dataset], xr.Dataset]) -> Callable[[Path]
         (forged_losses(lambda d: d.drop_vars("fold")), "its losses hold no"),
         (forged_losses(lambda d: d.drop_vars("loss")), "its losses hold no loss on"),
         (lambda folder: (folder / "weights.safetensors").write_bytes(b"\xff" * 64), "cannot be read as a fit"),
-        (lambda folder: (folder / "losses.nc").write_bytes(b"\x80\x04]."), "cannot be read as a fit"),
-        (lambda folder: (folder / "losses.nc").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 99), "cannot be read as"),
-        (lambda folder: (folder / "losses.nc").unlink(), "cannot be read as a fit"),
+        (lambda folder: (folder / "losses.safetensors").write_bytes(b"\x80\x04]."), "cannot be read as a fit"),
+        (
+            lambda folder: (folder / "losses.safetensors").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 99),
+            "cannot be read as",
+        ),
+        (lambda folder: (folder / "losses.safetensors").unlink(), "cannot be read as a fit"),
         (lambda folder: (folder / "fit.json").unlink(), "does not name fit.json"),
-        (lambda folder: shutil.copy(folder / "losses.nc", folder / "folds.nc"), "cannot be read as a fit"),
+        (
+            lambda folder: shutil.copy(folder / "losses.safetensors", folder / "folds.safetensors"),
+            "cannot be read as a fit",
+        ),
     ],
 )
 def test_forged_numbers_are_refused(folder: Path, forge: Callable[[Path], None], says: str) -> None:
@@ -304,6 +312,10 @@ def test_what_could_not_be_loaded_is_not_saved(fits: tuple[Fit, Fit], tmp_path: 
 def as_format(folder: Path, number: int) -> None:
     """Make of a fit what earlier versions wrote."""
     (folder / SUMS).unlink()
+    for name in ("losses", "folds"):
+        path = folder / f"{name}.safetensors"
+        unpacked(path.read_bytes()).to_netcdf(folder / f"{name}.nc")
+        path.unlink()
     about = json.loads((folder / "fit.json").read_text()) | {"format": number}
     if number == 1:
         del about["pins"]  # and its scaling had all five forcings, as this one's has

@@ -28,6 +28,7 @@ from xh2cm.model.hybrid import HybridModel
 from xh2cm.physics import LinearGroundwater
 from xh2cm.prediction.block import threads_of_a_task
 from xh2cm.prediction.predict import predict_dataset
+from xh2cm.settings import PredictOptions
 
 FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
 WHAT = {"variables": ["ET", "NEE", "soil_capacity"], "member": "held-out", "keep_state": True}
@@ -150,10 +151,10 @@ def test_a_worker_that_is_killed_half_way_does_no_harm(client, store, fit):
     from distributed import Event
 
     checked = xr.open_zarr(store, consolidated=False).h2cm.check(static=fit.features, targets=[]).dataset
-    serial = predict_dataset(checked, fit, variables=["ET", "NEE"]).compute(scheduler="synchronous")
+    serial = predict_dataset(checked, PredictOptions(fit, variables=["ET", "NEE"])).compute(scheduler="synchronous")
     vpd = checked["vpd"].data
     held_back = checked["vpd"].copy(data=vpd.map_blocks(gated, go="go", dtype=vpd.dtype, meta=vpd._meta))
-    out = predict_dataset(checked.assign(vpd=held_back), fit, variables=["ET", "NEE"])
+    out = predict_dataset(checked.assign(vpd=held_back), PredictOptions(fit, variables=["ET", "NEE"]))
     north, whole = client.compute([out.isel(lat=0), out])
     north.result(timeout=120)
     assert not whole.done()
@@ -245,14 +246,14 @@ def test_static_features_are_looked_at_again_too(ds, fit):
     checked = ds.h2cm.check(static=fit.features, targets=[]).dataset
     checked["static"][2, 1, 1] = np.nan
     with pytest.raises(InputError, match=f"{fit.features[2]}: was complete when it was checked, and now is nan at lat"):
-        predict_dataset(checked, fit)
+        predict_dataset(checked, PredictOptions(fit))
 
 
 def test_forcing_of_another_length_than_was_announced(ds, fit):
     """As a store gives it that was cut or went on, where nothing else refuses it before."""
     checked = ds.h2cm.check(static=fit.features, targets=[]).dataset
     shorter = da.from_delayed(delayed(checked["vpd"].values[:60]), (90, 2, 4), np.float32)
-    out = predict_dataset(checked.assign(vpd=checked["vpd"].copy(data=shorter)).chunk(time=-1), fit)
+    out = predict_dataset(checked.assign(vpd=checked["vpd"].copy(data=shorter)).chunk(time=-1), PredictOptions(fit))
     with pytest.raises(InputError, match=r"vpd: was read as \(2, 4, 60\), where \(2, 4, 90\) was announced"):
         out.compute(scheduler="synchronous")
 

@@ -25,7 +25,6 @@ from xh2cm.physics import (
     residuals,
     step,
 )
-from xh2cm.train.fitting import needed_forcing
 from xh2cm.variables import FORCING, OUTPUTS, Forcing, Parameter, State
 
 FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
@@ -271,11 +270,11 @@ def test_targets_of_carbon_are_left_out_and_told(short):
     fit = short.h2cm.fit(2, processes=Processes.water(), **FIT)
     assert "GPP" not in fit.losses["target"]
     assert fit.provenance["left out"].startswith("GPP, NEE, CUE")
-    assert "left out     GPP, NEE, CUE" in repr(fit)
+    assert "left out        GPP, NEE, CUE" in repr(fit)
     with pytest.raises(InputError) as refused:
         short.h2cm.fit(2, processes=Processes.water(), targets=["ET", "GPP", "CUE"], **FIT)
     assert {f.variable for f in refused.value.findings} == {"target GPP", "target CUE"}
-    assert "the model does not compute 'gpp'\n    -> its processes walk no carbon" in str(refused.value)
+    assert "the model does not compute 'gpp'\n    -> its processes have no carbon cycle" in str(refused.value)
     with pytest.raises(InputError, match="weight of NEE"):
         short.h2cm.fit(2, processes=Processes.water(), weights={"NEE": 2.0}, **FIT)
     with pytest.raises(InputError, match="targets: the dataset holds none"):
@@ -329,7 +328,7 @@ def test_a_process_of_water_cannot_ask_for_carbon():
 def test_a_process_of_ones_own_among_water():
     processes = Processes.water(snow=DegreeDaySnow())
     assert processes == Processes.water()
-    assert needed_forcing(processes, None) == FOUR
+    assert xh2cm.Model(processes=processes).forcing == FOUR
 
 
 def test_the_full_model_still_wants_co2(dry):

@@ -13,6 +13,7 @@ import xh2cm
 from xh2cm.errors import FitError, InputError, StoreError
 from xh2cm.model import SpinUp
 from xh2cm.prediction.predict import DEFAULT_VARIABLES, predict_dataset
+from xh2cm.settings import PredictOptions
 from xh2cm.variables import FORCING, OUTPUTS
 
 FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
@@ -76,7 +77,9 @@ def test_dask_in_lazy_out_and_the_same_numbers(short, fit):
     lazy = short.chunk(lat=1, lon=2)
     checked = lazy.h2cm.check(targets=[]).dataset  # reads the forcing once
     with dask.config.set(scheduler=never):
-        out = predict_dataset(checked, fit, variables=["ET", "TWS", "q10", "soil_capacity"], member="held-out")
+        out = predict_dataset(
+            checked, PredictOptions(fit, variables=["ET", "TWS", "q10", "soil_capacity"], member="held-out")
+        )
     assert out["ET"].chunks is not None
     xr.testing.assert_allclose(  # products of matrices of other sizes round otherwise
         out.compute(scheduler="synchronous"),

@@ -16,6 +16,7 @@ from xh2cm.errors import FitError, InputError
 from xh2cm.model import SpinUp
 from xh2cm.physics.evaporation import LATENT_HEAT
 from xh2cm.prediction.sensitivity import forcing_response, sensitivity
+from xh2cm.settings import ResponseOptions, SensitivityOptions
 from xh2cm.variables import FORCING, Var
 
 SOME = ["ET", "runoff", "TWS", "GPP"]
@@ -129,14 +130,14 @@ def test_dask_in_lazy_out_and_the_same_numbers(short, fit):
         return dask.get(graph, keys, **kwargs)
 
     with dask.config.set(scheduler=counted):
-        out = forcing_response(lazy, fit, **arguments)
+        out = forcing_response(lazy, ResponseOptions(fit, **arguments))
     assert len(reads) == 1  # to count what cannot be
     assert out["ET"].chunks is not None
     plain = short.h2cm.response(fit, **arguments)
     xr.testing.assert_allclose(out.compute(scheduler="synchronous"), plain, atol=1e-6)
     assert out["ET"].attrs == plain["ET"].attrs
     with dask.config.set(scheduler=never):
-        slopes = sensitivity(lazy, fit, "ET", spinup=SpinUp(30))
+        slopes = sensitivity(lazy, SensitivityOptions(fit, "ET", spinup=SpinUp(30)))
     assert slopes["vpd"].chunks is not None
     xr.testing.assert_allclose(
         slopes.compute(scheduler="threads"), short.h2cm.sensitivity(fit, "ET", spinup=30), atol=1e-9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import textwrap
@@ -16,7 +15,7 @@ from typer.core import TyperCommand
 
 from xh2cm.cli.options import Entry
 from xh2cm.disk.atomic import replace
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, closest
 
 __all__ = ["Config", "Configured", "WriteConfig"]
 
@@ -131,9 +130,8 @@ def read(file: Path, command: Any, ctx: Any, given: Collection[str]) -> dict[str
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"see {ctx.command_path} --help"
-            findings.append(Finding(where(file, text, key), f"{key!r} is no option of {ctx.command_path}", remedy))
+            problem = f"{key!r} is no option of {ctx.command_path}"
+            findings.append(Finding(where(file, text, key), problem, closest(name, known)))
         elif name not in given:
             values[name], wrong = as_told(known[name], value, ctx)
             remedy = f"{known[name].opts[0]}: {known[name].help}"

@@ -9,77 +9,47 @@ import numpy as np
 import typer
 from dask.utils import parse_bytes
 
-from xh2cm.accessor import H2CMAccessor
 from xh2cm.cli.options import (
     DPI,
     AsJson,
     Data,
-    FoldGroups,
-    FoldScheme,
-    FoldSize,
-    FoldTest,
-    Mask,
-    Missing,
-    Names,
-    NoStatic,
     Overwrite,
     Progress,
-    Static,
-    Units,
     a_target,
     about_data,
-    about_folds,
     about_output,
-    defaults,
-    described,
     mark_of,
-    one_of,
     refuse_picture,
     refuse_place,
+    takes,
 )
 from xh2cm.cli.output import progress_shown, table, tell
-from xh2cm.data.folds import TEST
+from xh2cm.data.folds import TEST, LabelOptions
+from xh2cm.data.options import CheckOptions, ForcingOptions
 from xh2cm.data.report import Report
 from xh2cm.datasets.open import open_path
 from xh2cm.disk.atomic import drafted, writing
-from xh2cm.variables import FORCING
 
 commands = typer.Typer(rich_help_panel="Data")
-FOLDS = defaults(H2CMAccessor.folds)
-
-Forcing = Annotated[
-    list[str] | None,
-    about_data(
-        metavar="NAME",
-        autocompletion=one_of(FORCING),
-        help="A forcing that the model needs; all five if not given. Repeat for more.",
-    ),
-]
 
 
 @commands.command(
     rich_help_panel="Data",
     epilog="Example: xh2cm check era5.zarr --names precipitation=tp --units tp='m day-1' --names co2=410",
 )
+@takes(CheckOptions, without=("options", "targets"))
 def check(
     path: Data,
-    names: Names = None,
-    units: Units = None,
-    forcing: Forcing = None,
     target: Annotated[
         list[str] | None,
         about_data(metavar="NAME", autocompletion=a_target, help="A target that must be usable. Repeat for more."),
     ] = None,
-    static: Static = None,
-    no_static: NoStatic = False,
-    mask: Mask = None,
-    missing: Missing = "drop",
     as_json: AsJson = False,
+    **told: Any,
 ) -> None:
     """Find, convert and derive what the model needs, and say what was found and what is wrong."""
-    told = described(names, units, static, no_static, mask, missing)
     with progress_shown():
-        report = open_path(path).h2cm.check(forcing=forcing, targets=target, **told)
+        report = open_path(path).h2cm.check(targets=target, **told)
     tell(as_json, {"report": facts(report)}, str(report))
 
 
@@ -99,43 +69,25 @@ def facts(report: Report) -> dict[str, Any]:
 @commands.command(
     rich_help_panel="Data", epilog="Example: xh2cm folds basin.nc --folds 5 --scheme degrees --plot folds.png"
 )
+@takes(LabelOptions, ForcingOptions, without=("options",))
 def folds(
     path: Data,
-    folds: Annotated[int, about_folds(help="How many folds.")] = FOLDS["folds"],
-    scheme: FoldScheme = None,
-    size: FoldSize = None,
-    groups: FoldGroups = None,
-    test: FoldTest = None,
-    seed: Annotated[int, about_folds(help="Of the draw; 1 is the published one, and that of `xh2cm fit`.")] = FOLDS[
-        "seed"
-    ],
     out: Annotated[
         Path | None, about_output(metavar="STORE", help="Labels to write: a Zarr store (a folder), or NetCDF (.nc).")
     ] = None,
     plot: Annotated[Path | None, about_output(metavar="FILE", help="Picture to write: .png, .pdf, .svg, ...")] = None,
-    names: Names = None,
-    units: Units = None,
-    forcing: Forcing = None,
-    static: Static = None,
-    no_static: NoStatic = False,
-    mask: Mask = None,
-    missing: Missing = "drop",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    **told: Any,
 ) -> None:
     """Show how cells (or years) are dealt to the folds, and how many each has, before anything is trained."""
-    told = described(names, units, static, no_static, mask, missing)
     if out:
         refuse_place(out, overwrite, mark_of(out), [path])
     if plot:
         refuse_picture(plot, "--plot")
         refuse_place(plot, overwrite, "", [path], "--plot")
     with progress_shown():
-        labels = (
-            open_path(path)
-            .h2cm.folds(folds, scheme=scheme, size=size, groups=groups, test=test, seed=seed, forcing=forcing, **told)
-            .compute()
-        )
+        labels = open_path(path).h2cm.folds(**told).compute()
     what = "days" if labels.dims == ("time",) else "cells"
     numbers, counts = np.unique(labels.values[np.isfinite(labels.values)].astype(int), return_counts=True)
     rows = [
@@ -153,7 +105,7 @@ def folds(
             figure.savefig(draft, dpi=DPI)
     places = [f"labels written to {out}"] * bool(out) + [f"drawn in {plot}"] * bool(plot)
     about = {"scheme": labels.attrs.get("scheme"), "counted": what, "folds": rows, "out": out, "plot": plot}
-    tell(as_json, about, f"{folds} folds, scheme {about['scheme']}\n", table(rows), "\n".join(["", *places]))
+    tell(as_json, about, f"{told['folds']} folds, scheme {about['scheme']}\n", table(rows), "\n".join(["", *places]))
 
 
 @commands.command(rich_help_panel="Data", epilog="Example: xh2cm rechunk by_day.zarr by_cells.zarr --memory '4 GiB'")

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from xh2cm.data.folds import Scheme
-from xh2cm.variables import OUTPUTS, TARGETS
+from xh2cm.data.folds import FoldOptions, LabelOptions, Scheme
+from xh2cm.data.options import NameOptions
+from xh2cm.options import described
+from xh2cm.settings import (
+    DeviceOptions,
+    FittedOptions,
+    LoopOptions,
+    LossOptions,
+    PredictOptions,
+    RunOptions,
+    Training,
+)
+from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
 DPI = 150
 """Points of a picture in an inch."""
-
-
-def defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """Defaults of arguments, which stand there and nowhere else."""
-    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
 
 
 @dataclass(frozen=True)
@@ -97,52 +106,160 @@ def one_of(names: Iterable[str]) -> Callable[[str], list[str]]:
 an_output = one_of([var.name for var in OUTPUTS.values()])
 a_target = one_of(TARGETS)
 
-Names = Annotated[
-    list[Entry] | None,
-    about_data(
-        "--names",
-        parser=entry(number_or_name),
-        metavar="NAME=SOURCE",
-        help="A variable of the model and its name in the data, or a number (co2=410). Repeat for more.",
-    ),
-]
-Units = Annotated[
-    list[Entry] | None,
-    about_data(
-        "--units",
-        parser=entry(),
-        metavar="SOURCE=UNITS",
-        help="Units of a variable of the data, before what the file says. Repeat for more.",
-    ),
-]
-Static = Annotated[
-    list[str] | None,
-    about_data(metavar="SOURCE", help="A static feature; all numbers on the land axes if not given. Repeat for more."),
-]
 NoStatic = Annotated[bool, about_data("--no-static", help="No static features at all.")]
-Mask = Annotated[str | None, about_data(metavar="SOURCE", help="The land: true, or 0.5 and more.")]
-Missing = Annotated[
-    Literal["drop", "raise"], about_data(help="Leave out land cells that lack data, and count them, or refuse.")
-]
-Loop = Annotated[
-    Literal["auto", "plain", "fast"],
-    about_running(help="How to walk through time: compiled where that pays, in PyTorch, or compiled."),
-]
-Device = Annotated[
-    str | None, about_running(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; the best there is if not given.")
-]
 Overwrite = Annotated[bool, about_output("--overwrite", help="Replace what an earlier run has written.")]
 Progress = Annotated[
     bool, about_running(help="Say on standard error how far it is: a bar in a terminal, lines elsewhere.")
 ]
 AsJson = Annotated[bool, about_output("--json", help="Print one JSON object, also of what is refused.")]
-FoldSize = Annotated[float | None, about_folds(help="Side of a block, in cells (blocks) or degrees.")]
-FoldGroups = Annotated[str | None, about_folds(metavar="SOURCE", help="Labels of the groups.")]
-FoldTest = Annotated[float | None, about_folds(metavar="SHARE", help="Share put aside for a test.")]
-FoldScheme = Annotated[
-    Scheme | None,
-    about_folds(metavar="SCHEME", help=f"What stays together in a fold: {', '.join(get_args(Scheme))}."),
-]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the value of an option is read from a command line, where its type does not say.
+
+    Parameters
+    ----------
+    kind : type
+    metavar : str
+    parse : callable, optional
+    alone : mapping of str to object
+        Words that stand alone in place of ``NAME=VALUE``, and what they mean.
+    completion : callable, optional
+    note : str
+        Added to the help.
+    flags : tuple of str
+        Spellings, if they are not only the name.
+    """
+
+    kind: Any
+    metavar: str | None = None
+    parse: Callable[[str], Entry] | None = None
+    alone: Mapping[str, Any] = field(default_factory=dict)
+    completion: Callable[[str], list[str]] | None = None
+    note: str = ""
+    flags: tuple[str, ...] = ()
+
+    def value(self, option: str, given: Any) -> Any:
+        """Return what a function is to be given."""
+        if self.parse is None:
+            return given
+        if given and len(given) == 1 and given[0].name in self.alone and given[0].value is None:
+            return self.alone[given[0].name]
+        return mapping(option, given)
+
+
+Many, Table = list[str] | None, list[Entry] | None
+
+READERS = {
+    "names": Reader(Table, "NAME=SOURCE", entry(number_or_name)),
+    "units": Reader(Table, "SOURCE=UNITS", entry()),
+    "static": Reader(Many, "SOURCE"),
+    "mask": Reader(str | None, "SOURCE"),
+    "forcing": Reader(Many, "NAME", completion=one_of(FORCING)),
+    "folds": Reader(int),
+    "scheme": Reader(Scheme | None, "SCHEME", note=f"One of {', '.join(get_args(Scheme))}."),
+    "groups": Reader(str | None, "SOURCE"),
+    "test": Reader(float | None, "SHARE"),
+    "only": Reader(list[int] | None, "FOLD", flags=("--only", "--fold")),
+    "weights": Reader(Table, "NAME=NUMBER", entry(float)),
+    "priors": Reader(Table, "NAME=MEAN,STD", entry(mean_and_std, alone=["none"]), {"none": {}}, note="Or none."),
+    "pin": Reader(Table, "NAME=VALUE", entry(number_or_name, alone=["global"]), {"global": "global"}),
+    "patience": Reader(int, note="0 for never."),
+    "window": Reader(int | None, "DAYS"),
+    "spinup": Reader(int | None, "DAYS"),
+    "memory": Reader(str | None, "BYTES"),
+    "save_every": Reader(float, "MINUTES"),
+    "device": Reader(str | None, "DEVICE"),
+    "missing": Reader(Literal["drop", "raise"]),
+    "normalise": Reader(Literal["training", "stored"]),
+    "loop": Reader(Literal["auto", "plain", "fast"]),
+    "member": Reader(str, "MEMBER", completion=one_of(["mean", "all", "held-out"])),
+}
+"""Options that are more than a number or a truth value."""
+
+TYPES: Mapping[str, Any] = {"int": int, "float": float, "bool": bool, "float | None": float | None}
+"""Types of the others, by their annotation."""
+
+PANELS = {
+    NameOptions: "What is what in the data",
+    FoldOptions: "Folds",
+    LabelOptions: "Folds",
+    LossOptions: "Training",
+    Training: "Training",
+    RunOptions: "Running",
+    LoopOptions: "Running",
+    DeviceOptions: "Running",
+    PredictOptions: "Output",
+    FittedOptions: "Output",
+}
+"""Headings under which the options of a class are shown; of others those of their base."""
+
+SENTENCE = re.compile(r"(?<=[.;])\s")
+
+
+def takes(*declared: type, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option to a command for every field of some declarations: type, default and help are taken from there.
+
+    Parameters
+    ----------
+    *declared : dataclass
+    without : collection of str
+        Fields that the command does not have, or has of its own.
+
+    Returns
+    -------
+    callable
+        A decorator; the command gets what the fields are to be, by their names.
+    """
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        taken = {p.name for p in own} | {*without, "_"}
+        options = {}
+        for kind in declared:
+            told = described(kind)
+            for each in dataclasses.fields(kind):
+                if each.name not in taken and each.name not in options:
+                    options[each.name] = option(kind, each, told[each.name][1])
+        if "static" in options:
+            options["no_static"] = inspect.Parameter(
+                "no_static", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=NoStatic
+            )
+
+        @functools.wraps(command)
+        def called(**given: Any) -> None:
+            if given.get("static") and given.get("no_static"):
+                raise typer.BadParameter("cannot be given together with --no-static", param_hint="--static")
+            if given.pop("no_static", False):
+                given["static"] = []
+            for name in options.keys() & READERS.keys() & given.keys():
+                given[name] = READERS[name].value(f"--{name.replace('_', '-')}", given[name])
+            command(**given)
+
+        parameters = [*(p.replace(kind=p.KEYWORD_ONLY) for p in own), *options.values()]
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {p.name: p.annotation for p in parameters}
+        return called
+
+    return decorated
+
+
+def option(kind: type, each: dataclasses.Field[Any], text: str) -> inspect.Parameter:
+    """Return the parameter of a command for a field of a declaration."""
+    reader = READERS.get(each.name) or Reader(TYPES[str(each.type)])
+    several = reader.parse is not None or reader.kind in (Many, list[int] | None)
+    first = SENTENCE.split(text.replace("``", ""))[0].rstrip(".;")
+    help_text = " ".join([f"{first}.", *filter(None, [reader.note, "Repeat for more." * several])])
+    home = next(base for base in kind.__mro__ if each.name in vars(base).get("__annotations__", {}))
+    panel = next((PANELS[base] for base in home.__mro__ if base in PANELS), PANELS[NameOptions])
+    about = typer.Option(
+        *(reader.flags or [f"--{each.name.replace('_', '-')}"]),
+        help=" ".join(help_text.split()), metavar=reader.metavar, parser=reader.parse,
+        autocompletion=reader.completion, rich_help_panel=panel,
+    )  # fmt: skip
+    annotation = Annotated[reader.kind, about]  # type: ignore[name-defined]
+    return inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation)
 
 
 def mapping(option: str, entries: Sequence[Entry] | None) -> dict[str, Any] | None:
@@ -151,26 +268,6 @@ def mapping(option: str, entries: Sequence[Entry] | None) -> dict[str, Any] | No
         if one.value is None:
             raise typer.BadParameter(f"{one.name!r} is not NAME=VALUE", param_hint=option)
     return {one.name: one.value for one in entries or ()} or None
-
-
-def described(
-    names: list[Entry] | None,
-    units: list[Entry] | None,
-    static: list[str] | None,
-    no_static: bool,
-    mask: str | None,
-    missing: str,
-) -> dict[str, Any]:
-    """What `check` is told about the data."""
-    if static and no_static:
-        raise typer.BadParameter("cannot be given together with --no-static", param_hint="--static")
-    return {
-        "names": mapping("--names", names),
-        "units": mapping("--units", units),
-        "static": [] if no_static else static,
-        "mask": mask,
-        "missing": missing,
-    }
 
 
 def mark_of(store: Path) -> str:
@@ -217,17 +314,3 @@ def refuse_place(out: Path, overwrite: bool, mark: str, kept: Sequence[Path], op
     above = next(path for path in out.absolute().parents if path.exists())
     if not (above.is_dir() and os.access(above, os.W_OK)):
         raise typer.BadParameter(f"{out} cannot be written: {above} takes no files", param_hint=option)
-
-
-def connected(scheduler: str) -> Any:
-    """A client of a Dask cluster."""
-    try:
-        from distributed import Client
-    except ModuleNotFoundError:
-        remedy = "pip install 'xh2cm[distributed]'"
-        raise typer.BadParameter(f"needs distributed: {remedy}", param_hint="--scheduler") from None
-    try:
-        with Client(scheduler, timeout=10, set_as_default=False):  # one that fails would stay what Dask asks
-            return Client(scheduler, timeout=10)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{scheduler} does not answer: {error}", param_hint="--scheduler") from None

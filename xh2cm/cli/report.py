@@ -13,20 +13,15 @@ import xarray as xr
 import xh2cm
 from xh2cm.cli.options import (
     AsJson,
-    Mask,
-    Missing,
-    Names,
-    NoStatic,
     Overwrite,
     Progress,
-    Static,
-    Units,
     about_data,
     about_output,
-    described,
     refuse_place,
+    takes,
 )
 from xh2cm.cli.output import progress_shown, tell
+from xh2cm.data.options import DataOptions
 from xh2cm.datasets.open import open_path
 from xh2cm.disk.atomic import beside, replace, writing
 from xh2cm.errors import FitError
@@ -38,6 +33,7 @@ DATA = "data.json"
 
 
 @commands.command(rich_help_panel="Results", epilog="Example: xh2cm report run --out report.html")
+@takes(DataOptions)
 def report(
     run: Annotated[
         Path,
@@ -61,21 +57,15 @@ def report(
             "where that can be, into a store that is there for as long as this takes.",
         ),
     ] = None,
-    names: Names = None,
-    units: Units = None,
-    static: Static = None,
-    no_static: NoStatic = False,
-    mask: Mask = None,
-    missing: Missing = "drop",
     progress: Progress = True,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    **told: Any,
 ) -> None:
     """Write one HTML page of a run: data check, folds, training, scores, maps, budgets, settings."""
-    from xh2cm.page.page import write_page  # which says how to install matplotlib where it is not there
-
-    told = described(names, units, static, no_static, mask, missing)
     import matplotlib as mpl
+
+    from xh2cm.page.page import write_page  # which says how to install matplotlib where it is not there
 
     mpl.use("Agg")
     if data is None and (run / DATA).is_file():

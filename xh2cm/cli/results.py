@@ -12,46 +12,34 @@ import typer
 import xarray as xr
 
 import xh2cm
-from xh2cm.accessor import H2CMAccessor
 from xh2cm.cli.config import Config, Configured, WriteConfig
 from xh2cm.cli.options import (
     DPI,
     AsJson,
     Data,
-    Device,
-    Entry,
-    Loop,
-    Mask,
-    Missing,
-    Names,
-    NoStatic,
     Overwrite,
     Progress,
-    Static,
-    Units,
     a_target,
     about_data,
     about_output,
     an_output,
-    defaults,
-    described,
-    entry,
-    mapping,
     mark_of,
-    number_or_name,
-    one_of,
     refuse_picture,
     refuse_place,
+    takes,
 )
 from xh2cm.cli.output import progress_shown, table, tell
+from xh2cm.data.options import NameOptions
 from xh2cm.datasets.open import open_path
 from xh2cm.disk.atomic import drafted, replace, writing
 from xh2cm.evaluate.scores import REASONS
+from xh2cm.io.cmip import write_cmip
 from xh2cm.plaintext import not_a_formula
+from xh2cm.settings import PredictOptions
 
 commands = typer.Typer()
 Picture = Literal["map", "skill", "season", "series", "latitudes", "closure", "overview", "losses", "folds"]
-PREDICT, EXPORT = defaults(H2CMAccessor.predict), defaults(H2CMAccessor.to_cmip)
+EXPORT = {name: p.default for name, p in inspect.signature(write_cmip).parameters.items()}
 
 
 @commands.command(
@@ -59,6 +47,7 @@ PREDICT, EXPORT = defaults(H2CMAccessor.predict), defaults(H2CMAccessor.to_cmip)
     cls=Configured,
     epilog="Example: xh2cm predict basin.nc --fit basin_fit --out basin_out.zarr --variable ET --member held-out",
 )
+@takes(PredictOptions, without=("fit", "options", "variables"))
 def predict(
     path: Data,
     trained: Annotated[
@@ -76,18 +65,6 @@ def predict(
             help="A flux, storage or learned parameter, or all; the main six if not given. Repeat for more.",
         ),
     ] = None,
-    member: Annotated[
-        str,
-        about_output(
-            metavar="MEMBER",
-            autocompletion=one_of(["mean", "all", "held-out"]),
-            help="mean: over the folds; all: every fold; held-out: in each cell the fold that did not see it; or the "
-            "number of one.",
-        ),
-    ] = PREDICT["member"],
-    spinup: Annotated[
-        int | None, about_output(metavar="DAYS", help="Days walked once beforehand; as in training if not given.")
-    ] = None,
     state: Annotated[
         Path | None,
         about_output(
@@ -96,33 +73,14 @@ def predict(
             help="Start, without a spin-up, from what a prediction of the days before has kept with --keep-state.",
         ),
     ] = None,
-    keep_state: Annotated[
-        bool, about_output("--keep-state", help="Also write the state at the end, to predict on from.")
-    ] = PREDICT["keep_state"],
-    pin: Annotated[
-        list[Entry] | None,
-        about_data(
-            parser=entry(number_or_name),
-            metavar="NAME=SOURCE",
-            help="Another map or number for a parameter that the fit has pinned to a map. Repeat for more.",
-        ),
-    ] = None,
-    names: Names = None,
-    units: Units = None,
-    static: Static = None,
-    no_static: NoStatic = False,
-    mask: Mask = None,
-    missing: Missing = "drop",
-    loop: Loop = PREDICT["loop"],
-    device: Device = None,
     progress: Progress = True,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     config: Config = None,
     write_config: WriteConfig = None,
+    **told: Any,
 ) -> None:
     """Compute fluxes, storages and learned parameters, and write them to Zarr or NetCDF chunk by chunk."""
-    told = described(names, units, static, no_static, mask, missing)
     refuse_place(out, overwrite, mark_of(out), [path, trained, *([state] if state else [])])
     if out.suffix == ".zip":
         raise typer.BadParameter(f"{out}: this writes a Zarr folder, call it {out.stem}.zarr", param_hint="--out")
@@ -130,14 +88,8 @@ def predict(
         found = open_path(path).h2cm.predict(
             xh2cm.load_fit(trained),
             variables="all" if variable == ["all"] else variable,
-            member=int(member) if member.isdigit() else member,
-            spinup=spinup,
             state=open_path(state) if state else None,
-            keep_state=keep_state,
-            pin=mapping("--pin", pin),
-            loop=loop,
-            device=device,
-            **told,
+            **told | {"member": int(told["member"]) if told["member"].isdigit() else told["member"]},
         )
         (found.h2cm.to_netcdf if out.suffix == ".nc" else found.h2cm.to_zarr)(out, overwrite=overwrite)
     tell(
@@ -150,6 +102,7 @@ def predict(
 @commands.command(
     rich_help_panel="Results", epilog="Example: xh2cm score out.zarr basin.nc --target runoff --target ET"
 )
+@takes(NameOptions)
 def score(
     prediction: Annotated[
         Path, typer.Argument(exists=True, metavar="PREDICTION", help="What `xh2cm predict` has written.")
@@ -168,8 +121,6 @@ def score(
     groups: Annotated[
         str | None, about_data(metavar="SOURCE", help="Labels of cells or days in the observations, scored apart.")
     ] = None,
-    names: Names = None,
-    units: Units = None,
     out: Annotated[
         Path | None,
         about_output(metavar="FILE", help="Also of each cell (.nc, NetCDF), or what is printed and more (.csv)."),
@@ -177,6 +128,7 @@ def score(
     progress: Progress = True,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    **told: Any,
 ) -> None:
     """Score a prediction against observations, by variable and by day, month, season and year.
 
@@ -187,17 +139,8 @@ def score(
             raise typer.BadParameter(f"{out} is neither .nc nor .csv", param_hint="--out")
         refuse_place(out, overwrite, "", [prediction, observations])
     with progress_shown(progress):
-        found = (
-            open_path(prediction)
-            .h2cm.score(
-                open_path(observations),
-                groups=groups,
-                targets=target,
-                names=mapping("--names", names),
-                units=mapping("--units", units),
-            )
-            .compute()
-        )
+        seen = open_path(observations)
+        found = open_path(prediction).h2cm.score(seen, groups=groups, targets=target, **told).compute()
     scores = pooled(found)
     if out and out.suffix == ".nc":
         found.h2cm.to_netcdf(out, overwrite=overwrite)
@@ -276,6 +219,7 @@ def export(
 @commands.command(
     rich_help_panel="Results", epilog="Example: xh2cm plot out.zarr --what map --variable ET --out et.png"
 )
+@takes(NameOptions)
 def plot(
     store: Annotated[
         Path,
@@ -297,8 +241,6 @@ def plot(
     observations: Annotated[
         Path | None, about_data(exists=True, metavar="PATH", help="Data that hold what was observed.")
     ] = None,
-    names: Names = None,
-    units: Units = None,
     when: Annotated[str | None, about_output(metavar="DATE", help="A day, month or year to map: 2001-07.")] = None,
     metric: Annotated[str | None, about_output(metavar="NAME", help="A score to map, NSE if not given.")] = None,
     scale: Annotated[
@@ -309,6 +251,7 @@ def plot(
     progress: Progress = True,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    **told: Any,
 ) -> None:
     """Draw a map, seasonal cycle, series, score, budgets, losses, folds, or one page of them, into a file."""
     refuse_picture(out)
@@ -316,7 +259,6 @@ def plot(
 
     draw: Callable[..., Any] = pictures.values if what == "map" else getattr(pictures, what)
     refuse_place(out, overwrite, "", [store, *([observations] if observations else [])])
-    told = {"names": mapping("--names", names), "units": mapping("--units", units)}
     given: dict[str, Any]
     given = {"variable": variable, "observations": observations, **told, "when": when, "metric": metric, "scale": scale}
     takes = {*inspect.signature(draw).parameters} | ({"observations", *told} if what == "skill" else set())

@@ -2,57 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
 import xh2cm
-from xh2cm.accessor import H2CMAccessor
 from xh2cm.cli.config import Config, Configured, WriteConfig
 from xh2cm.cli.facts import fit_facts
 from xh2cm.cli.options import (
+    READERS,
     AsJson,
     Data,
-    Device,
     Entry,
-    FoldGroups,
-    FoldScheme,
-    FoldSize,
-    FoldTest,
-    Loop,
-    Mask,
-    Missing,
-    Names,
-    NoStatic,
     Overwrite,
     Progress,
-    Static,
-    Units,
     a_target,
-    about_folds,
     about_job,
     about_output,
     about_running,
     about_training,
-    connected,
-    defaults,
-    described,
     entry,
     mapping,
-    mean_and_std,
-    number_or_name,
     refuse_place,
+    takes,
 )
 from xh2cm.cli.output import progress_shown, tell
 from xh2cm.cli.report import note
+from xh2cm.data.folds import FoldOptions
+from xh2cm.data.options import DataOptions
 from xh2cm.datasets.open import open_path
 from xh2cm.disk.atomic import replace
 from xh2cm.jobs.slurm import Job, fit_script, gather_script, submission
+from xh2cm.settings import LossOptions, RunOptions, Training
 
 commands = typer.Typer()
-FIT = defaults(H2CMAccessor.fit)
 
 
 def target_and_how(text: str) -> Entry:
@@ -66,109 +52,50 @@ def target_and_how(text: str) -> Entry:
     epilog="Example: xh2cm fit basin.nc --out basin_fit --folds 5 --scheme degrees --target runoff --epochs 100. "
     "After a kill the same command goes on where it was.",
 )
+@takes(FoldOptions, LossOptions, Training, RunOptions, DataOptions, without=("targets", "run", "client", "progress"))
 def fit(
     path: Data,
     out: Annotated[
-        Path, about_output(metavar="RUN", help="Folder that the states of the training are kept in, and then the fit.")
+        Path, about_output(metavar="RUN", help="Folder for the checkpoints of the training, and then for the fit.")
     ],
-    folds: Annotated[int, about_folds(help="How many folds.")] = FIT["folds"],
-    scheme: FoldScheme = None,
-    size: FoldSize = None,
-    groups: FoldGroups = None,
-    test: FoldTest = None,
-    only: Annotated[
-        list[int] | None,
-        about_folds("--only", "--fold", metavar="FOLD", help="Train this fold only. Repeat for more."),
-    ] = None,
     target: Annotated[
         list[Entry] | None,
         about_training(
             parser=target_and_how,
             autocompletion=a_target,
             metavar="NAME[=HOW]",
-            help="What to train on, and how to compare it (GPP=daily); all there are if not given. Repeat for more.",
+            help="Target, and how it is compared (GPP=daily); all there are by default. Repeat for more.",
         ),
-    ] = None,
-    weights: Annotated[
-        list[Entry] | None,
-        about_training(
-            parser=entry(float), metavar="NAME=NUMBER", help="Weight of a target, 1 if not given. Repeat for more."
-        ),
-    ] = None,
-    priors: Annotated[
-        list[Entry] | None,
-        about_training(
-            parser=entry(mean_and_std, alone=["none"]),
-            metavar="NAME=MEAN,STD",
-            help="What is known of a global constant; as published if not given, --priors none for nothing. Repeat for "
-            "more.",
-        ),
-    ] = None,
-    epochs: Annotated[int, about_training(help="At most so many.")] = FIT["epochs"],
-    patience: Annotated[
-        int, about_training(help="Epochs without a better validation loss before a fold stops; 0 for never.")
-    ] = FIT["patience"],
-    batch_size: Annotated[int, about_training(help="Samples a fold sees in a step.")] = FIT["batch_size"],
-    learning_rate: Annotated[float, about_training(help="Of the first epochs.")] = FIT["learning_rate"],
-    window: Annotated[
-        int | None, about_training(metavar="DAYS", help="Cut records into windows; whole records if not given.")
-    ] = None,
-    spinup: Annotated[
-        int | None,
-        about_training(metavar="DAYS", help="Days walked once before every window; its whole length if not given."),
     ] = None,
     width: Annotated[
-        int | None, about_training(help="Hidden units of the daily networks; as published if not given.")
+        int | None, about_training(help="Hidden units of the daily networks; as published by default.")
     ] = None,
-    water: Annotated[bool, about_training("--water", help="Walk water alone: no carbon, and no CO2 needed.")] = False,
+    water: Annotated[bool, about_training("--water", help="Water-only model: no carbon, and no CO2 needed.")] = False,
     pin: Annotated[
         list[Entry] | None,
         about_training(
-            parser=entry(number_or_name, alone=["global"]),
+            parser=READERS["pin"].parse,
             metavar="NAME=VALUE",
-            help="A parameter, and the number, the map in the data or the one learned constant (global) it is pinned "
-            "to; --pin global for all. Repeat for more.",
+            help="Parameter, and the number, map in the data or learned constant (global) that it is pinned to; "
+            "--pin global for all. Repeat for more.",
         ),
     ] = None,
-    normalise: Annotated[
-        Literal["training", "stored"],
-        about_training(help="By each fold's training cells, or by the attributes mean and std of the data."),
-    ] = FIT["normalise"],
-    seed: Annotated[int, about_training(help="Of first weights and order of samples.")] = FIT["seed"],
-    memory: Annotated[
-        str | None,
-        about_running(
-            metavar="BYTES",
-            help="What the data may take, such as 4GiB; half of what is free if not given. More streams.",
-        ),
-    ] = None,
-    save_every: Annotated[
-        float, about_running(metavar="MINUTES", help="Between two states within an epoch; one is kept after each.")
-    ] = FIT["save_every"],
     scheduler: Annotated[
         str | None,
         about_running(
-            metavar="ADDRESS", help="Of a Dask cluster whose workers take the folds, such as tcp://host:8786."
+            metavar="ADDRESS", help="Address of a Dask cluster whose workers train the folds, such as tcp://host:8786."
         ),
     ] = None,
-    names: Names = None,
-    units: Units = None,
-    static: Static = None,
-    no_static: NoStatic = False,
-    mask: Mask = None,
-    missing: Missing = "drop",
-    loop: Loop = FIT["loop"],
-    device: Device = None,
     progress: Progress = True,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     config: Config = None,
     write_config: WriteConfig = None,
+    **told: Any,
 ) -> None:
     """Train the model, all folds in one pass, on whichever targets the data hold."""
     from xh2cm.train.checkpoint import is_run  # with torch, which the command line does without until here
 
-    told = described(names, units, static, no_static, mask, missing)
     how = [one.value for one in target or ()]
     if any(how) and not all(how):
         raise typer.BadParameter("say for every target how to compare it, or for none", param_hint="--target")
@@ -178,36 +105,16 @@ def fit(
         shutil.rmtree(out, ignore_errors=True)
     with progress_shown(progress) as drawn:
         done = open_path(path).h2cm.fit(
-            folds,
-            scheme=scheme,
-            size=size,
-            groups=groups,
-            test=test,
-            only=only,
             targets=targets,
-            weights=mapping("--weights", weights),
-            priors={} if priors == [Entry("none", None)] else mapping("--priors", priors),
-            epochs=epochs,
-            patience=patience or None,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            window=window,
-            spinup=spinup,
             width=width,
-            processes=xh2cm.Processes.water() if water else None,
-            pin="global" if pin == [Entry("global", None)] else mapping("--pin", pin),
-            normalise=normalise,
-            seed=seed,
-            memory=memory,
+            processes=xh2cm.Processes.water() if water else xh2cm.Processes(),
+            pin=READERS["pin"].value("--pin", pin),
             run=out,
-            save_every=save_every,
-            client=scheduler and connected(scheduler),
-            loop=loop,
-            device=device,
+            client=scheduler,
             progress=drawn,
-            **told,
+            **told | {"patience": told["patience"] or None},
         )
-    note(out, path, told)
+    note(out, path, {f.name: told[f.name] for f in dataclasses.fields(DataOptions)})
     tell(as_json, {"out": out, "fit": fit_facts(done)}, f"{done!r}\nsaved in {out}")
 
 

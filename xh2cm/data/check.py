@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Literal, ParamSpec
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec
 
 import numpy as np
 import xarray as xr
@@ -15,7 +16,8 @@ from xh2cm.data.align import doubled, is_place
 from xh2cm.data.chunks import warn_of_slow_chunks
 from xh2cm.data.files import unreadable, unwritten
 from xh2cm.data.findings import empty_findings, oddities, range_findings, unusable_finding
-from xh2cm.data.match import KNOWN, closest, find_variables
+from xh2cm.data.match import KNOWN, find_variables
+from xh2cm.data.options import CheckOptions, DataOptions
 from xh2cm.data.read_forcing import asked_forcing, read_forcing
 from xh2cm.data.read_land import grid_area, read_area, read_features, read_mask
 from xh2cm.data.read_targets import asked_targets, read_targets, whole_gauges, with_targets
@@ -28,7 +30,7 @@ from xh2cm.data.reading import (
     place_name,
     with_time,
 )
-from xh2cm.data.report import ACTUAL_RANGE, Report, Role, Row
+from xh2cm.data.report import ACTUAL_RANGE, Report, Role, Row, Scan
 from xh2cm.data.scan import (
     Facts,
     fingerprint,
@@ -40,11 +42,12 @@ from xh2cm.data.scan import (
     without_rounding,
 )
 from xh2cm.data.times import label
-from xh2cm.errors import Finding, H2CMError, H2CMWarning, InputError, mapping_findings
+from xh2cm.errors import Finding, H2CMError, H2CMWarning, InputError, closest, mapping_findings, outside
+from xh2cm.options import keywords_of, part
 from xh2cm.targets import Target
 from xh2cm.variables import STATIC
 
-__all__ = ["check"]
+__all__ = ["check", "checked", "narrowed"]
 
 
 Given = ParamSpec("Given")
@@ -69,83 +72,166 @@ def _naming_damage(checking: Callable[Given, Report]) -> Callable[Given, Report]
 
 
 @_naming_damage
-def check(
-    ds: xr.Dataset,
-    *,
-    names: Mapping[str, str | float] | None = None,
-    units: Mapping[str, str] | None = None,
-    forcing: Sequence[str] | None = None,
-    targets: Sequence[str | Target] | None = None,
-    static: Sequence[str] | None = None,
-    mask: str | xr.DataArray | None = None,
-    missing: Literal["drop", "raise"] = "drop",
-) -> Report:
-    """Find, convert, derive and check everything a model needs in a dataset.
+@keywords_of(CheckOptions)
+def check(ds: xr.Dataset, options: CheckOptions) -> Report:
+    """Check a dataset; see `xh2cm.check`.
 
     Parameters
     ----------
     ds : Dataset
-        Daily, on any land: a regular or curvilinear grid, catchments, towers, one cell. NumPy or Dask.
-    names : mapping, optional
-        Name of a variable of the model to its name in ``ds``, ``{"precipitation": "P"}``, or to a number that stands
-        for it in canonical units, ``{"co2": 410.0}``. What is not mapped is found by names in common use, then by CF
-        standard name.
-    units : mapping, optional
-        Units by name in ``ds``, ``{"precip": "mm day-1"}``, before what the attributes say.
-    forcing : sequence of str, optional
-        What drives the model, `HybridModel.forcing`; all five if not given. Other forcing is not looked at.
-    targets : sequence of str or Target, optional
-        What to train on, each of which must be there and usable. By default whatever is.
-    static : sequence of str, optional
-        Static features by name in ``ds``. By default every number on the land axes that has no role of its own;
-        ``[]`` for none.
-    mask : str or DataArray, optional
-        Land: true, or 0.5 and more. By default a variable such as ``mask`` or ``lsm``, or wherever there is forcing.
-    missing : {"drop", "raise"}
-        What to do about land cells that lack forcing on some days, or a static feature: leave them out and count
-        them, or refuse.
 
     Returns
     -------
     Report
-        ``report.dataset`` is the canonical dataset; Dask arrays are still lazy in it.
 
     Raises
     ------
     InputError
         With everything that is wrong, each with what to do about it.
-
-    Notes
-    -----
-    Every chunk of a Dask array is computed once, for the ranges and gaps of all variables together.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr
-    >>> from xh2cm.data.check import check
-    >>> days = np.arange("2001-01-01", "2002-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
-    >>> season = xr.DataArray(-np.cos(np.arange(365) * 2 * np.pi / 365), coords={"time": days}, dims="time")
-    >>> ds = xr.Dataset({
-    ...     "rn": (80 + 70 * season).assign_attrs(units="W m-2"),
-    ...     "tas": (9 + 10 * season).assign_attrs(units="degC"),
-    ...     "rh": (75 - 10 * season).assign_attrs(units="%"),
-    ...     "pr": (0 * season + 3e-5).assign_attrs(units="kg m-2 s-1"),
-    ... })
-    >>> report = check(ds, names={"co2": 371.0})
-    >>> report.usable
-    1
-    >>> report.dataset["vpd"].attrs["units"]
-    'hPa'
     """
+    scan, findings = _scanned(ds, options)
+    return _judged(scan, findings)
+
+
+def checked(
+    ds: xr.Dataset | Report,
+    options: DataOptions,
+    *,
+    forcing: Sequence[str] | None = None,
+    targets: Sequence[str | Target] | None = None,
+    static: Sequence[str] | None = None,
+    pinned: Collection[str] = (),
+) -> Report:
+    """Check a dataset for a model, or take what is needed of one that was checked before.
+
+    Parameters
+    ----------
+    ds : Dataset or Report
+    options : DataOptions
+        Of the dataset; they belong to `check` where that was called before.
+    forcing, targets, static, pinned
+        See `narrowed`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    InputError
+        As `check`, or options of data that were checked already.
+    """
+    data = part(options, DataOptions)
+    if not isinstance(ds, Report):
+        ds = ds.drop_vars(list(pinned)) if pinned else ds
+        static = data.static if static is None else static
+        return check(ds, **vars(data) | {"static": static}, forcing=forcing, targets=targets)
+    told = [f.name for f in dataclasses.fields(data) if getattr(data, f.name) is not f.default]
+    if told:
+        problem, remedy = (
+            "cannot be changed for data that were checked already",
+            "give it to check: ds.h2cm.check({}=...)",
+        )
+        raise InputError(Finding(name, problem, remedy.format(name)) for name in told)
+    return narrowed(ds, forcing=forcing, targets=targets, static=static, pinned=pinned)
+
+
+def narrowed(
+    report: Report,
+    *,
+    forcing: Sequence[str] | None = None,
+    targets: Sequence[str | Target] | None = None,
+    static: Sequence[str] | None = None,
+    pinned: Collection[str] = (),
+) -> Report:
+    """Check for one model what was checked for any, without reading the data again.
+
+    Parameters
+    ----------
+    report : Report
+    forcing : sequence of str, optional
+        Forcing variables that the model needs; all of the report by default.
+    targets : sequence of str or Target, optional
+        All targets of the report by default.
+    static : sequence of str, optional
+        All static features of the report by default.
+    pinned : collection of str
+        Variables that hold maps of pinned parameters, and are not static features.
+
+    Returns
+    -------
+    Report
+        Equal to that of `check` with these arguments. The data are read again only where they were checked for less.
+
+    Raises
+    ------
+    InputError
+        As `check`.
+    """
+    scan = report.scan
+    forcing = [*scan.found.forcing] if forcing is None else forcing
+    told: dict[str, Any] = vars(scan.options) | {"forcing": forcing, "options": None}
+    told |= {name: value for name, value in {"targets": targets, "static": static}.items() if value is not None}
+    options, found = CheckOptions(**told), scan.found
+    wanted, asked = (scan.wanted, scan.asked) if targets is None else asked_targets(targets, options.names or {}, [])
+    features = [n for n in found.features if n not in pinned] if static is None else list(static)
+    idle = found.forcing.keys() - set(forcing)
+    derived = {key for key, array in found.forcing.items() if "derivation" in array.attrs}
+    known = (
+        set(forcing) <= found.forcing.keys()
+        and not (idle & derived or (found.sources and idle - {"co2"}))  # else the sources would be others
+        and (targets is None or asked <= found.targets.keys())
+        and all(_alike(row, scan.wanted.get(key)) for key, row in wanted.items())
+        and set(features) <= found.features.keys()
+    )
+    if not known:
+        return check(scan.ds.drop_vars(list(pinned)), **told)
+    kept = {"forcing": {*forcing}, "targets": {*wanted}, "quality": {*wanted}}
+    facts = {
+        fact: values
+        for fact, values in scan.facts.items()
+        if fact[0] != "features" and (fact[0] not in kept or fact[1] in kept[fact[0]])
+    }
+    facts |= {fact: values for n in features for fact, values in scan.facts.items() if fact[:2] == ("features", n)}
+    others = tuple(f"{key}{end}" for key in scan.wanted.keys() - wanted for end in (" ", ":"))
+    notes, left_out = ([text for text in told if not text.startswith(others)] for told in (scan.notes, scan.left_out))
+
+    def among(arrays: Mapping[str, xr.DataArray], names: Collection[str]) -> dict[str, xr.DataArray]:
+        return {key: array for key, array in arrays.items() if key in names}
+
+    found = dataclasses.replace(
+        found,
+        forcing=among(found.forcing, forcing),
+        targets=among(found.targets, wanted),
+        quality=among(found.quality, wanted),
+        shares=among(found.shares, wanted),
+        features={name: found.features[name] for name in features},
+    )
+    return _judged(
+        scan._replace(
+            options=options, found=found, facts=facts, asked=asked, wanted=wanted, notes=notes, left_out=left_out
+        )
+    )
+
+
+def _alike(row: Target, other: Target | None) -> bool:
+    """Say whether two rows of the table of targets read the same variables."""
+    return other is not None and (row.quality, row.cells, row.var) == (other.quality, other.cells, other.var)
+
+
+def _scanned(ds: xr.Dataset, options: CheckOptions) -> tuple[Scan, list[Finding]]:
+    """Read a dataset, lazily, and look at every value once; say what is wrong with it so far."""
     if not isinstance(ds, xr.Dataset):
         raise InputError([Finding("ds", f"is a {type(ds).__name__}", "give a Dataset, such as xr.open_dataset(path)")])
     findings: list[Finding] = []
     notes: list[str] = []
-    if odd := [*mapping_findings({"names": names, "units": units}, '"precipitation": ...'), *_no_texts(ds)]:
+    given = ds
+    named = {"names": options.names, "units": options.units}
+    if odd := [*mapping_findings(named, '"precipitation": ...'), *_no_texts(ds)]:
         raise InputError(odd)
-    names, units = dict(names or {}), dict(units or {})
-    if missing not in ("drop", "raise"):
-        findings.append(Finding("missing", f"is {missing!r}", 'give missing="drop" or missing="raise"'))
+    names, units = dict(options.names or {}), dict(options.units or {})
+    if options.missing not in ("drop", "raise"):
+        findings.append(Finding("missing", f"is {options.missing!r}", 'give missing="drop" or missing="raise"'))
     present = [str(name) for name in ds.variables]
     strange = [name for name in units if name not in present and name not in KNOWN]
     findings += [Finding(f"units[{n!r}]", "names no variable of the dataset", closest(n, present)) for n in strange]
@@ -159,19 +245,19 @@ def check(
         problem = "is an axis of the land, and the name of something else here"
         raise InputError([Finding(dim, problem, f'ds = ds.rename({dim}="y")') for dim in taken])
     findings += _doubled(ds, land)
-    wanted, asked = asked_targets(targets, names, findings)
+    wanted, asked = asked_targets(options.targets, names, findings)
     source = with_targets(Input(ds, matches, units, land), wanted)
-    driving, sources = read_forcing(source, asked_forcing(forcing, findings), findings)
+    driving, sources = read_forcing(source, asked_forcing(options.forcing, findings), findings)
     left_out: list[str] = []
     observed, quality, shares = read_targets(source, wanted, asked, findings, notes, left_out)
     found = Found(
         forcing=driving,
         sources=sources,
         targets=observed,
-        features=read_features(source, static, wanted, findings, notes),
+        features=read_features(source, options.static, wanted, findings, notes),
         quality=quality,
         shares=shares,
-        mask=read_mask(source, mask, findings),
+        mask=read_mask(source, options.mask, findings),
         area=read_area(source, findings),
     )
     read_from = _originals(source, found.forcing, found.sources)
@@ -179,11 +265,18 @@ def check(
     for absent in unwritten(source.dataset, [*read_from, *_originals(source, found.targets), *found.features]):
         notes.append(str(absent))
         if absent.variable in read_from:
-            warnings.warn(str(absent), H2CMWarning, stacklevel=3)
+            warnings.warn(str(absent), H2CMWarning, stacklevel=outside())
     facts = survey(found, source)
-    impossible = range_findings(found, facts, source)
-    found = without_rounding(found, facts, notes)
-    found = with_values(found, facts, source, asked, findings, notes, left_out)
+    return Scan(given, options, source, found, facts, wanted, asked, notes, left_out), findings
+
+
+def _judged(scan: Scan, findings: Sequence[Finding] = ()) -> Report:
+    """Say what follows from the facts of a scan: what is wrong, which cells can be used, and the canonical dataset."""
+    source, facts, missing = scan.source, scan.facts, scan.options.missing
+    findings, notes, left_out = list(findings), list(scan.notes), list(scan.left_out)
+    impossible = range_findings(scan.found, facts, source)
+    found = without_rounding(scan.found, facts, notes)
+    found = with_values(found, facts, source, scan.asked, findings, notes, left_out)
     outside, reasons = outside_land(found, facts, source), reasons_to_drop(found, facts, source)
     usable = np.asarray(~outside & ~np.any([np.zeros(source.shape, dtype=bool), *reasons.values()], axis=0))
     dropped = {reason: int((lost & ~outside).sum()) for reason, lost in reasons.items()}
@@ -212,6 +305,7 @@ def check(
         dropped=dropped,
         notes=(*left_out, *notes),
         left_out=tuple(left_out),
+        scan=scan,
     )
 
 

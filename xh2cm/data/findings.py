@@ -156,10 +156,13 @@ def windows(facts: Facts, source: Input) -> str:
 
 def _runs(facts: Facts, source: Input) -> dict[tuple[int, ...], tuple[int, int]]:
     """Longest stretch of days (first and last) over which each of a few cells has all forcing."""
-    present = facts.get(("cell", "forcing", "present"))
+    each = [values for (role, _, fact), values in facts.items() if (role, fact) == ("forcing", "present")]
     runs: dict[tuple[int, ...], tuple[int, int]] = {}
-    if present is None:
+    if not each:
         return runs
+    present = np.ones((source.days, *source.shape), dtype=bool)
+    for values in each:
+        present &= values.reshape(*values.shape, *[1] * (present.ndim - values.ndim))
     for cell in np.ndindex(source.shape):
         edges = np.diff(present[(slice(None), *cell)].astype(np.int8), prepend=0, append=0)
         starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import itertools
 import math
@@ -14,11 +15,12 @@ import xarray as xr
 
 from xh2cm.data.align import PLACES, align
 from xh2cm.errors import Finding, InputError
+from xh2cm.options import keywords_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-__all__ = ["TEST", "Scheme", "fold_labels"]
+__all__ = ["TEST", "FoldOptions", "LabelOptions", "Scheme", "fold_labels"]
 
 Scheme = Literal["blocks", "degrees", "cells", "groups", "years"]
 """How cells (or years) are put together before they are dealt to the folds."""
@@ -35,40 +37,60 @@ PUBLISHED_TEST = 1 / 13
 """Share of the blocks that the published scheme puts aside."""
 
 
-def fold_labels(
-    dataset: xr.Dataset,
-    folds: int | xr.DataArray = 10,
-    *,
-    scheme: Scheme | None = None,
-    size: float | None = None,
-    groups: str | xr.DataArray | None = None,
-    test: float | None = None,
-    seed: int = 1,
-) -> xr.DataArray:
+@dataclasses.dataclass(frozen=True)
+class FoldOptions:
+    """Cross-validation folds.
+
+    Parameters
+    ----------
+    folds : int or DataArray
+        Number of folds, at least 2; or labels of your own on the land dimensions, on ``time`` or on both: whole
+        numbers from 0, -1 for test, anything where no cell is usable.
+    scheme : {"blocks", "degrees", "cells", "groups", "years"}, optional
+        What stays together in a fold. ``blocks``: squares of ``size`` x ``size`` cells of a two-dimensional grid,
+        drawn as in the published code, sea included. ``degrees``: squares of ``size`` degrees of latitude and
+        longitude, on any land. ``cells``: nothing. ``groups``: cells with the same label in ``groups``. ``years``: the
+        days of a calendar year. By default ``groups`` where these are given, else ``blocks`` on a two-dimensional
+        grid, else ``cells``.
+    size : float, optional
+        Side of a block, 5 by default: cells for ``blocks``, degrees for ``degrees``.
+    groups : str or DataArray, optional
+        Labels on the land dimensions, or the name of a variable that holds them.
+    test : float, optional
+        Share of the blocks set aside as a test set, in no fold, rounded up to whole blocks: 1/13 by default for
+        ``blocks`` as published, else 0.
+    """
+
+    folds: int | xr.DataArray = 10
+    _: dataclasses.KW_ONLY
+    scheme: Scheme | None = None
+    size: float | None = None
+    groups: str | xr.DataArray | None = None
+    test: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelOptions(FoldOptions):
+    """Cross-validation folds and the seed of their draw.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the draw; 1 is the published one.
+    """
+
+    _: dataclasses.KW_ONLY
+    seed: int = 1
+
+
+@keywords_of(LabelOptions)
+def fold_labels(dataset: xr.Dataset, options: LabelOptions) -> xr.DataArray:
     """Label every usable cell (or every day) with the fold that does not see it in training.
 
     Parameters
     ----------
     dataset : Dataset
         Checked dataset: its ``mask`` gives the land dimensions and the usable cells.
-    folds : int or DataArray
-        Number of folds, at least 2; or labels of your own on the land dimensions, on ``time`` or on both: whole
-        numbers from 0, -1 for test, anything where no cell is usable.
-    scheme : {"blocks", "degrees", "cells", "groups", "years"}, optional
-        What stays together. ``blocks``: squares of ``size`` x ``size`` cells of a two-dimensional grid, drawn as in
-        the published code, sea included. ``degrees``: squares of ``size`` degrees of latitude and longitude, on any
-        land. ``cells``: nothing. ``groups``: cells with the same label in ``groups``. ``years``: the days of a
-        calendar year. By default ``groups`` where these are given, else ``blocks`` on a two-dimensional grid, else
-        ``cells``.
-    size : float, optional
-        Side of a block, 5 by default: cells for ``blocks``, degrees for ``degrees``.
-    groups : str or DataArray, optional
-        Labels on the land dimensions, or the name of a variable that holds them.
-    test : float, optional
-        Share of the blocks put aside for a test, in no fold, rounded up to whole blocks: 1/13 by default for
-        ``blocks`` as published, else 0.
-    seed : int
-        Of the draw; 1 is the published one.
 
     Returns
     -------
@@ -103,6 +125,8 @@ def fold_labels(
     >>> int((labels == 0).sum())  # cells that fold 0 is validated with
     150
     """
+    folds, scheme, size = options.folds, options.scheme, options.size
+    groups, test, seed = options.groups, options.test, options.seed
     mask = _usable_cells(dataset)
     if isinstance(folds, xr.DataArray):
         unused = {"scheme": scheme, "size": size, "groups": groups, "test": test}

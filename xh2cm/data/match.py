@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import cf_xarray  # noqa: F401  (registers .cf)
 import numpy as np
 import xarray as xr
 
-from xh2cm.errors import Finding
+from xh2cm.errors import Finding, closest
 from xh2cm.variables import FORCING, SOURCES, STATIC, TARGETS, Var
 
 __all__ = ["KNOWN", "Match", "closest", "find_variables"]
@@ -76,32 +75,6 @@ def find_variables(
             found = dataset.cf.coordinates.get(key, [])
             matches[key] = [Match(str(name), "CF attributes") for name in found]
     return {key: options for key, options in matches.items() if options or key in mapped}
-
-
-def closest(name: str, names: Collection[str]) -> str:
-    """Say which of some names was perhaps meant.
-
-    Parameters
-    ----------
-    name : str
-    names : collection of str
-
-    Returns
-    -------
-    str
-        The nearest spelling, or a list of them all.
-
-    Examples
-    --------
-    >>> from xh2cm.data.match import closest
-    >>> closest("precipitaton", ["precipitation", "co2"])
-    "did you mean 'precipitation'?"
-    """
-    folded = {str(other).lower(): other for other in names}
-    near = difflib.get_close_matches(str(name).lower(), folded, 1, 0.5)
-    if near:
-        return f"did you mean {folded[near[0]]!r}?"
-    return f"there is: {', '.join(sorted(names)) or 'nothing'}"
 
 
 def _mapped(dataset: xr.Dataset, variables: Mapping[str, object], findings: list[Finding]) -> dict[str, list[Match]]:

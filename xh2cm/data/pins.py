@@ -9,11 +9,10 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.align import align
-from xh2cm.data.match import closest
 from xh2cm.data.read_land import place
 from xh2cm.data.times import time_dimension
 from xh2cm.data.units import conversion
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, closest
 from xh2cm.model.hybrid import PIN_REMEDY, is_number, pin_findings
 from xh2cm.model.model import spelled_out
 from xh2cm.variables import OUTPUTS, Parameter, Var

@@ -8,9 +8,8 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.derive import DERIVATIONS, NEEDS, day_angle
-from xh2cm.data.match import closest
 from xh2cm.data.reading import Input, _axes, _bare, _names, _read_fitting, called
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, closest
 from xh2cm.variables import FORCING, SOURCES
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.align import align
-from xh2cm.data.match import closest
 from xh2cm.data.reading import PLACES, Input, _axes, _bare, _names, _read_fitting, place_name
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, closest
 from xh2cm.targets import Target
 from xh2cm.variables import FORCING, STATIC, TARGETS
 

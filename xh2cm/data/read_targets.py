@@ -9,16 +9,16 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.align import PLACES, align, is_place
-from xh2cm.data.match import Match, closest
+from xh2cm.data.match import Match
 from xh2cm.data.reading import RESERVED, TAKEN, Found, Input, _axes, _bare, _names, _read, called, within_forcing
 from xh2cm.data.times import label, record_findings
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, closest
 from xh2cm.targets import Target
 from xh2cm.variables import TARGETS
 
 
 def asked_targets(
-    targets: Sequence[str | Target] | None, variables: Mapping[str, str | float], findings: list[Finding]
+    targets: Iterable[str | Target] | None, variables: Mapping[str, str | float], findings: list[Finding]
 ) -> tuple[dict[str, Target], set[str]]:
     """Return the targets to look for, and those that the user selected.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,12 @@ from xh2cm.html import Markup, block, details, items, table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Report", "Role", "Row"]
+    from xh2cm.data.options import CheckOptions
+    from xh2cm.data.reading import Found, Input
+    from xh2cm.data.scan import Facts
+    from xh2cm.targets import Target
+
+__all__ = ["Report", "Role", "Row", "Scan"]
 
 Role = Literal["forcing", "source", "target", "static"]
 
@@ -64,6 +70,39 @@ class Row(NamedTuple):
     derivation: str = ""
 
 
+class Scan(NamedTuple):
+    """A dataset that was looked at once, as it was given and as it was read.
+
+    Parameters
+    ----------
+    ds : Dataset
+        As the user gave it.
+    options : CheckOptions
+    source : Input
+    found : Found
+    facts : Facts
+        Counts, ranges and sums of every variable, which need no second look at the data.
+    wanted : mapping of str to Target
+    asked : set of str
+        Targets whose absence is an error.
+    notes, left_out : sequence of str
+    """
+
+    ds: xr.Dataset
+    options: CheckOptions
+    source: Input
+    found: Found
+    facts: Facts
+    wanted: Mapping[str, Target]
+    asked: set[str]
+    notes: Sequence[str]
+    left_out: Sequence[str]
+
+    def named(self, array: str | xr.DataArray | None) -> str | xr.DataArray | None:
+        """Return the variable of the dataset that is called so, as the user gave it; anything else as it is."""
+        return self.ds[array] if isinstance(array, str) and array in self.ds.variables else array
+
+
 @dataclass(frozen=True, repr=False)
 class Report:
     """Report on a dataset by `check`, with the canonical dataset.
@@ -85,6 +124,8 @@ class Report:
         What else is worth knowing.
     left_out : tuple of str
         Those of the notes that say which target is left out, and why; `fit` warns of them.
+    scan : Scan
+        Everything that was read and counted, from which `narrowed` makes the report for one model.
     """
 
     dataset: xr.Dataset
@@ -94,7 +135,8 @@ class Report:
     outside: int
     dropped: Mapping[str, int]
     notes: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...]
+    scan: Scan = dataclasses.field(repr=False, compare=False)
 
     @property
     def usable(self) -> int:

@@ -64,8 +64,8 @@ def survey(found: Found, source: Input) -> Facts:
     Facts
         For every variable ``lowest``, ``highest`` (of finite values within the mask; infinite where there is none),
         the number of values ``below``, ``rounding`` and ``above`` its plausible range, and ``count``, the number of
-        finite values along all but the land axes; ``bits``, their binary digits added up along these, of what a model
-        reads; ``present``, on time and land, for a few cells.
+        finite values along all but the land axes; of lazy forcing also ``sum`` and ``squares`` along these; ``bits``,
+        their binary digits added up along these, of what a model reads; ``present``, on time and land, for a few cells.
     """
     asked: dict[Fact, xr.DataArray] = {}
     for key, array in found.forcing.items():
@@ -88,9 +88,8 @@ def survey(found: Found, source: Input) -> Facts:
         asked[MASK] = found.mask
     if found.area is not None:
         asked["cell", "area", "values"] = found.area
-    if found.forcing and math.prod(source.shape) <= FEW_CELLS:
-        whole = xr.DataArray(np.ones(source.shape, dtype=bool), dims=source.land)
-        asked["cell", "forcing", "present"] = math.prod(map(_finite, found.forcing.values()), start=whole)
+    if math.prod(source.shape) <= FEW_CELLS:
+        asked |= {("forcing", key, "present"): _finite(array) for key, array in found.forcing.items()}
     for key, array in found.features.items():  # small and many: less work in memory than as tasks
         asked["features", key, "values"] = array
     answers = xr.Dataset({str(number): array for number, array in enumerate(asked.values())}).compute()
@@ -115,8 +114,11 @@ def _asked(
     other = [dim for dim in array.dims if dim not in source.land]
     asked = {
         (role, key, "range"): (array.where(mask) if within else array).reduce(_range, array.dims, bounds=bounds),
-        (role, key, "count"): _finite(array).sum(other),
     }
+    if role == "forcing" and array.chunks is not None:  # what may be streamed is normalised without another pass
+        asked[role, key, "sums"] = array.reduce(_sums, other, least=bounds.lower if bounds.lower == 0 else -math.inf)
+    else:
+        asked[role, key, "count"] = _finite(array).sum(other)
     if role in ("forcing", "sources", "features") and "derivation" not in array.attrs:
         asked[role, key, "bits"] = _bits(array).sum(other)
     return asked
@@ -171,13 +173,40 @@ def _look(values: np.ndarray, axis: tuple[int, ...], keepdims: bool = False, *, 
     return _record({"lowest": lowest, "highest": highest, **counts})
 
 
+def _sums(values: Any, axis: tuple[int, ...], least: float) -> Any:
+    """Number, sum and sum of squares of finite values along axes, in double precision; lower ones count as `least`."""
+    import dask.array
+
+    add = partial(_add, least=least)
+    nothing = add(np.empty((0,) * values.ndim, values.dtype), axis)
+    return dask.array.reduction(values, add, _added, axis=axis, dtype=nothing.dtype, meta=nothing)
+
+
+def _add(values: np.ndarray, axis: tuple[int, ...], keepdims: bool = False, *, least: float) -> np.ndarray:
+    finite, whole = np.isfinite(values), np.array(values, dtype=np.float64)
+    if np.isfinite(least):
+        np.maximum(whole, least, out=whole)
+    if finite.all():  # as nearly always: sums of truth values take as long as the rest
+        total = whole.sum(axis, keepdims=keepdims)
+        count = np.full_like(total, finite.size // max(total.size, 1))
+    else:
+        whole[~finite] = 0.0
+        total, count = whole.sum(axis, keepdims=keepdims), finite.sum(axis, keepdims=keepdims)
+    squares = np.square(whole, out=whole).sum(axis, keepdims=keepdims)
+    return _record({"count": count, "sum": total, "squares": squares})
+
+
+def _added(parts: np.ndarray, axis: tuple[int, ...], keepdims: bool = False) -> np.ndarray:
+    return _record({name: parts[name].sum(axis, keepdims=keepdims) for name in parts.dtype.names or ()})
+
+
 def _joined(parts: np.ndarray, axis: tuple[int, ...], keepdims: bool = False) -> np.ndarray:
     return _record({name: join(parts[name], axis=axis, keepdims=keepdims) for name, join in RANGE.items()})
 
 
 def _record(facts: Mapping[str, np.ndarray]) -> np.ndarray:
     """Arrays side by side."""
-    found = np.empty(np.shape(facts["lowest"]), [(name, "f8") for name in facts])
+    found = np.empty(np.shape(next(iter(facts.values()))), [(name, "f8") for name in facts])
     for name, values in facts.items():
         found[name] = values
     return found

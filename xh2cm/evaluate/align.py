@@ -13,12 +13,12 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.align import align
-from xh2cm.data.match import KNOWN, closest, find_variables
+from xh2cm.data.match import KNOWN, find_variables
 from xh2cm.data.read_land import grid_area, read_area
 from xh2cm.data.read_targets import asked_targets, read_targets, with_targets
 from xh2cm.data.reading import Input
 from xh2cm.data.times import datetime_dimensions, day_numbers, month_numbers
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, closest
 from xh2cm.targets import TARGET_TABLE, Comparison, Target
 from xh2cm.variables import OUTPUTS
 

@@ -19,13 +19,21 @@ from typing import Any, Literal, get_args
 import xarray as xr
 
 from xh2cm.data.align import align
-from xh2cm.data.match import closest
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, closest
 from xh2cm.evaluate.align import land_of
+from xh2cm.options import keywords_of
 from xh2cm.physics.evaporation import LATENT_HEAT, MEGAJOULE_PER_DAY
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
-__all__ = ["QUANTITIES", "Over", "Quantity", "emergent_quantities", "rain_pulses"]
+__all__ = [
+    "QUANTITIES",
+    "EmergentOptions",
+    "Over",
+    "PulseOptions",
+    "Quantity",
+    "emergent_quantities",
+    "rain_pulses",
+]
 
 Over = Literal["record", "year", "month"]
 
@@ -165,26 +173,35 @@ QUANTITIES: Mapping[str, Quantity] = {
 """Every ratio by name; a new one is a new row."""
 
 
-def emergent_quantities(
-    outputs: xr.Dataset,
-    forcing: xr.Dataset | None = None,
-    *,
-    quantities: Sequence[str] | None = None,
-    over: Over = "record",
-) -> xr.Dataset:
+@dataclasses.dataclass(frozen=True)
+class EmergentOptions:
+    """Options of `emergent_quantities`.
+
+    Parameters
+    ----------
+    forcing : Dataset, optional
+        What was predicted on, on the same days and cells; for what needs precipitation or net radiation.
+    quantities : sequence of str, optional
+        Names in `QUANTITIES`; whatever can be computed by default.
+    over : {"record", "year", "month"}
+        Sums over the whole record, over each year (what the record holds of it), or over each of the twelve calendar
+        months of all years.
+    """
+
+    forcing: xr.Dataset | None = None
+    _: dataclasses.KW_ONLY
+    quantities: Sequence[str] | None = None
+    over: Over = "record"
+
+
+@keywords_of(EmergentOptions)
+def emergent_quantities(outputs: xr.Dataset, options: EmergentOptions) -> xr.Dataset:
     """Compute what emerges from a prediction: efficiencies and shares, each a ratio of sums over time.
 
     Parameters
     ----------
     outputs : Dataset
-        As `xh2cm.prediction.predict.predict_dataset` gives it, with or without a dimension ``fold``.
-    forcing : Dataset, optional
-        As `xh2cm.check` gives it, on the same days and cells; for what needs precipitation or net radiation.
-    quantities : sequence of str, optional
-        Names in `QUANTITIES`; whatever can be computed if not given.
-    over : {"record", "year", "month"}
-        Sums over the whole record, over each year (what the record holds of it), or over each of the twelve calendar
-        months of all years.
+        As `xh2cm.predict` gives it, with or without a dimension ``fold``; its `forcing` as `xh2cm.check` gives it.
 
     Returns
     -------
@@ -214,6 +231,7 @@ def emergent_quantities(
     >>> found.attrs["not_computed"].split("; ")[0]
     'WUE_transpiration: needs transpiration'
     """
+    forcing, quantities, over = options.forcing, options.quantities, options.over
     asked = list(QUANTITIES) if quantities is None else list(quantities)
     findings = [
         Finding(f"quantity {name}", "is not known", closest(name, QUANTITIES))
@@ -295,36 +313,45 @@ def mean(daily: xr.DataArray, over: Over) -> xr.DataArray:
     return daily.mean("time") if over == "record" else daily.groupby(f"time.{over}").mean("time")
 
 
-def rain_pulses(
-    outputs: xr.Dataset,
-    forcing: xr.Dataset,
-    *,
-    flux: str = "TER",
-    rain: float = 5.0,
-    dry: float = 1.0,
-    dry_days: int = 7,
-    before: int = 3,
-    after: int = 10,
-) -> xr.Dataset:
+@dataclasses.dataclass(frozen=True)
+class PulseOptions:
+    """Options of `rain_pulses`.
+
+    Parameters
+    ----------
+    forcing : Dataset
+        What was predicted on, with precipitation, on the same days and cells.
+    flux : str
+        ``"TER"``, ``"Rh"``, or any other daily flux.
+    rain : float
+        Least precipitation of the day that ends a dry spell, kg m-2 d-1.
+    dry : float
+        Precipitation that each day of the spell stays below, kg m-2 d-1.
+    dry_days : int
+        Least length of the spell.
+    before, after : int
+        Days around the rain: the mean of the days `before` is what all is relative to. An event counts only if all of
+        them lie within the record.
+    """
+
+    forcing: xr.Dataset
+    _: dataclasses.KW_ONLY
+    flux: str = "TER"
+    rain: float = 5.0
+    dry: float = 1.0
+    dry_days: int = 7
+    before: int = 3
+    after: int = 10
+
+
+@keywords_of(PulseOptions)
+def rain_pulses(outputs: xr.Dataset, options: PulseOptions) -> xr.Dataset:
     """Respiration around days of rain that end a dry spell, relative to the days before the rain.
 
     Parameters
     ----------
     outputs : Dataset
-        With `flux`, as `xh2cm.prediction.predict.predict_dataset` gives it.
-    forcing : Dataset
-        With ``precipitation``, as `xh2cm.check` gives it, on the same days and cells.
-    flux : str
-        ``"TER"``, ``"Rh"``, or any other daily flux.
-    rain : float
-        Precipitation of the day that ends the spell, at least; kg m-2 d-1.
-    dry : float
-        Precipitation of each day of the spell, less than; kg m-2 d-1.
-    dry_days : int
-        Length of the spell, at least.
-    before, after : int
-        Days around the rain: the mean of the `before` days is what all is relative to. Whole within the record, or the
-        event does not count.
+        With `flux`, as `xh2cm.predict` gives it; its `forcing` as `xh2cm.check` gives it.
 
     Returns
     -------
@@ -357,6 +384,8 @@ def rain_pulses(
     >>> int(found["rain_events"]), float(found["TER_pulse"].sel(lag=0)), float(found["TER_pulse"].sel(lag=1))
     (1, 1.5, 1.0)
     """
+    forcing, flux, rain, dry = options.forcing, options.flux, options.rain, options.dry
+    dry_days, before, after = options.dry_days, options.before, options.after
     least: dict[str, tuple[float, float]] = {
         "rain": (rain, dry),
         "dry": (dry, 0.0),

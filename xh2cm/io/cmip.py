@@ -20,13 +20,12 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.cf import CONVENTIONS, encoded, horizontal, time_attrs
-from xh2cm.data.match import closest
 from xh2cm.data.read_land import EARTH_RADIUS
 from xh2cm.data.times import daily_findings
 from xh2cm.data.units import conversion
 from xh2cm.disk.atomic import beside, put, writing
 from xh2cm.disk.places import local
-from xh2cm.errors import Finding, H2CMWarning, InputError, StoreError
+from xh2cm.errors import Finding, H2CMWarning, InputError, StoreError, closest
 from xh2cm.io.netcdf import what_the_disk_says, with_history
 from xh2cm.variables import DAY_MEAN, OUTPUTS, STATIC, Quantity, Var
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "spelled_out"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Model:
     """A hybrid model: which processes, which networks, and which parameters no network gives.
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from xh2cm.data.options import DataArguments, TargetOptions
 from xh2cm.disk.atomic import replace, writing
 from xh2cm.disk.places import local
 from xh2cm.errors import Finding, InputError, StoreError
 from xh2cm.evaluate.scores import by_whom
 from xh2cm.html import Markup, pairs, render
+from xh2cm.options import keywords_of
 from xh2cm.page import sections
 from xh2cm.page.budgets import budgets
 from xh2cm.page.context import RESIDUALS, Given, beware, share, unit
@@ -25,9 +28,8 @@ from xh2cm.plots.computed import computed
 
 if TYPE_CHECKING:
     from xh2cm.fitted import Fit
-    from xh2cm.targets import Target
 
-__all__ = ["write_page"]
+__all__ = ["PageOptions", "write_page"]
 
 SECTIONS: Mapping[str, Callable[[Given], Markup]] = {
     "Data check": sections.data_check,
@@ -44,37 +46,48 @@ SECTIONS: Mapping[str, Callable[[Given], Markup]] = {
 """The page, from top to bottom."""
 
 
-def write_page(
-    path: str | os.PathLike[str],
-    *,
-    fit: Fit | None = None,
-    prediction: xr.Dataset | None = None,
-    data: xr.Dataset | None = None,
-    targets: Sequence[str | Target] | None = None,
-    names: Mapping[str, str | float] | None = None,
-    units: Mapping[str, str] | None = None,
-    static: Sequence[str] | None = None,
-    mask: str | xr.DataArray | None = None,
-    missing: Literal["drop", "raise"] = "drop",
-    overwrite: bool = False,
-) -> Path:
+@dataclasses.dataclass(frozen=True)
+class PageOptions(TargetOptions, DataArguments):
+    """What a page shows.
+
+    Parameters
+    ----------
+    data : Dataset, optional
+        What was trained or predicted on: for the check, the scores and what the budgets say of the forcing.
+    fit : Fit, optional
+        For folds, training, constants and settings.
+    overwrite : bool
+        Replace a file.
+    """
+
+    data: xr.Dataset | None = None
+    _: dataclasses.KW_ONLY
+    fit: Fit | None = None
+    overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WholePage(PageOptions):
+    """What a page shows, and the prediction.
+
+    Parameters
+    ----------
+    prediction : Dataset, optional
+        For maps, seasons and budgets; ``variables="all"`` fills them all, and ``member="held-out"`` gives held-out
+        scores. A lazy one is computed once.
+    """
+
+    prediction: xr.Dataset | None = None
+
+
+@keywords_of(WholePage)
+def write_page(path: str | os.PathLike[str], options: WholePage) -> Path:
     """Write one HTML page of a fit, a prediction and the data: check, folds, training, scores, maps, budgets, settings.
 
     Parameters
     ----------
     path : str or path
         A file that does not exist yet.
-    fit : Fit, optional
-        For folds, training, constants and settings.
-    prediction : Dataset, optional
-        For maps, seasons and budgets; ``variables="all"`` fills them all, and ``member="held-out"`` gives held-out
-        scores. A lazy one is computed once.
-    data : Dataset, optional
-        What was trained or predicted on: for the check, the scores and what the budgets say of the forcing.
-    targets, names, units, static, mask, missing : optional
-        What is what in the data, as for `check`; `targets` as for `score`.
-    overwrite : bool
-        Replace a file.
 
     Returns
     -------
@@ -102,13 +115,15 @@ def write_page(
     >>> page.read_text(encoding="utf-8").count("<h1>")
     1
     """
+    fit, prediction, data = options.fit, options.prediction, options.data
     refuse(fit, prediction, data)
     target = local(path)
-    if os.path.lexists(target) and not overwrite:
+    if os.path.lexists(target) and not options.overwrite:
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace it")
     if (target.parent / "SHA256SUMS").exists():
         raise StoreError(f"{target.parent} is sealed by its checksums: write the page to another folder")
-    told = {"static": static, "mask": mask, "missing": missing}
+    told = {"static": options.static, "mask": options.mask, "missing": options.missing}
+    targets = None if options.targets is None else [*options.targets]
     lazy = xr.Dataset() if prediction is None else prediction
     with (
         writing(target),
@@ -116,7 +131,7 @@ def write_page(
         computed(lazy, target.parent) as held,
     ):
         shown = None if prediction is None else plots.marked(held, fit)
-        replace(target, whole(Given(fit, shown, data, targets, names, units, told)).encode())
+        replace(target, whole(Given(fit, shown, data, targets, options.names, options.units, told)).encode())
     return target
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from xh2cm.data.match import closest, find_variables
+from xh2cm.data.match import find_variables
 from xh2cm.data.read_land import grid_area, read_area
 from xh2cm.data.reading import Input
 from xh2cm.data.times import datetime_dimensions, label, month_numbers
-from xh2cm.errors import Finding, InputError
+from xh2cm.errors import Finding, InputError, closest
 from xh2cm.evaluate.align import (
     SCALES,
     Scale,

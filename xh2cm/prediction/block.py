@@ -7,7 +7,7 @@ import dataclasses
 import multiprocessing
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from xh2cm.prediction.restart import (
     packed,
     unpacked,
 )
+from xh2cm.settings import Member
 from xh2cm.train.tensors import to_device
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 AGAIN = "open the store again and check it: it was changed, or lacks a chunk, since it was checked"
 """What to do about data that are not what they were."""
-
-Member = Literal["mean", "all", "held-out"] | int
 
 
 @dataclasses.dataclass(frozen=True)

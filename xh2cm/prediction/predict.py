@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import importlib.metadata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -21,11 +20,11 @@ from xh2cm.data.cf import CONVENTIONS, with_axes
 from xh2cm.data.folds import TEST
 from xh2cm.data.pins import read_pins
 from xh2cm.data.report import ACTUAL_RANGE
-from xh2cm.errors import Finding, FitError, H2CMWarning, InputError
-from xh2cm.loop.compiled import Loop, paying
+from xh2cm.errors import Finding, FitError, H2CMWarning, InputError, closest, outside
+from xh2cm.loop.compiled import paying
 from xh2cm.model import Scaling, SpinUp
 from xh2cm.physics import Processes
-from xh2cm.prediction.block import Member, Runner, h2cm_predict
+from xh2cm.prediction.block import Runner, h2cm_predict
 from xh2cm.prediction.restart import (
     AXES,
     NAME,
@@ -33,6 +32,7 @@ from xh2cm.prediction.restart import (
     carried,
     read_state,
 )
+from xh2cm.settings import Member, PredictOptions
 from xh2cm.targets import UNCONSTRAINED, unconstrained
 from xh2cm.variables import FORCING, OUTPUTS
 
@@ -43,6 +43,9 @@ __all__ = ["DEFAULT_VARIABLES", "maps_for", "predict_dataset"]
 
 DEFAULT_VARIABLES = ("ET", "runoff", "TWS", "GPP", "TER", "NEE")
 """What a prediction holds if nothing else is asked for, as far as the model computes it."""
+
+BATCH = 256
+"""Number of cells that are run at once."""
 
 CARBON = {p.name for p in Processes().parameters} - {p.name for p in Processes.water().parameters} | {
     v.name for v in OUTPUTS.values() if v.quantity == "carbon flux"
@@ -72,11 +75,7 @@ def chosen_fields(fit: Fit, variables: Sequence[str] | Literal["all"] | None) ->
             problem = "is of carbon, which the processes of this fit do not walk"
             findings.append(Finding(f"variable {name}", problem, f"choose from {', '.join(public)}"))
         elif name not in public:
-            near = difflib.get_close_matches(str(name), public, n=1) or [
-                public_name for public_name in public if public_name.lower() == str(name).lower()
-            ]
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(public)}"
-            findings.append(Finding(f"variable {name}", "the model does not compute it", hint))
+            findings.append(Finding(f"variable {name}", "the model does not compute it", closest(name, public)))
     if findings:
         raise InputError(findings)
     return {name: public[name] for name in asked}
@@ -99,60 +98,30 @@ def scaling_of(fit: Fit, dataset: xr.Dataset) -> Scaling:
     return Scaling(stored(forcing, "mean"), stored(forcing, "std"), stored(static, "mean"), stored(static, "std"))
 
 
-def predict_dataset(
-    dataset: xr.Dataset,
-    fit: Fit,
-    *,
-    variables: Sequence[str] | Literal["all"] | None = None,
-    member: Member = "mean",
-    spinup: SpinUp | None = None,
-    maps: xr.Dataset | None = None,
-    state: xr.Dataset | None = None,
-    keep_state: bool = False,
-    device: str | torch.device | None = None,
-    batch: int = 256,
-    loop: Loop = "auto",
-) -> xr.Dataset:
-    """Run a fit on a checked dataset.
+def predict_dataset(dataset: xr.Dataset, options: PredictOptions, *, maps: xr.Dataset | None = None) -> xr.Dataset:
+    """Run a fit on a checked dataset; see `xh2cm.predict`.
 
     Parameters
     ----------
     dataset : Dataset
-        As `check` gives it; Dask arrays stay lazy.
-    fit : Fit
-    variables : sequence of str or "all", optional
-        Public names of fluxes, storages and learned parameters; `DEFAULT_VARIABLES` if not given.
-    member : {"mean", "all", "held-out"} or int
-        Mean over the folds, every fold along a dimension ``fold``, for each cell (or year) the fold that did not see it
-        (the mean where no fold did), or one fold.
-    spinup : SpinUp, optional
-        As in training if not given.
+        As `check` gives it for what the fit needs; Dask arrays stay lazy.
+    options : PredictOptions
+        Those of the dataset, and `pin`, have had their effect already.
     maps : Dataset, optional
         From `maps_for`: those of the fit if not given.
-    state : Dataset, optional
-        A prediction of the days before that has kept its state: this one starts from it, without a spin-up.
-    keep_state : bool
-        Add a variable ``state`` of all that each fold and cell hands to the day after the last.
-    device : str or torch.device, optional
-        The best there is where a block is run, if not given.
-    batch : int
-        Cells run at once.
-    loop : {"auto", "plain", "fast"}
-        How days are walked; ``"auto"`` is compiled where that is possible and pays.
 
     Returns
     -------
     Dataset
-        Labelled and CF-annotated, float32, NaN where a cell is not usable. Fluxes are means of a day, whose bounds are
-        ``time_bnds``; storages are those at its end.
 
     Raises
     ------
     InputError, FitError
-        If a variable is unknown, or the fit or the state does not belong to this dataset. On Dask arrays what is found
-        in the values themselves is raised by their computation.
+        As `xh2cm.predict`.
     """
-    asked = chosen_fields(fit, variables)
+    fit, member, state, keep_state = cast("Fit", options.fit), options.member, options.state, options.keep_state
+    spinup = spun(options.spinup)
+    asked = chosen_fields(fit, options.variables)
     belongs(fit, dataset, member)
     warn_of_extrapolation(fit, dataset)
     start = None if state is None else read_state(state, fit, dataset, member)
@@ -167,10 +136,10 @@ def predict_dataset(
         scaling_of(fit, dataset),
         tuple(fields),
         member,
-        None if device is None else str(device),
+        None if options.device is None else str(options.device),
         spinup or (fit.spinup if start is None else SpinUp(passes=0)),
-        batch,
-        paying(loop, work),
+        BATCH,
+        paying(options.loop, work),
         indexed(dataset["mask"]),
         dataset["time"].values,
         keep_state,
@@ -200,6 +169,11 @@ def predict_dataset(
     )
     result = result.assign_coords(fold=list(fit.folds)) if kept else result
     return with_axes(result, dataset["mask"].dims)
+
+
+def spun(spinup: int | SpinUp | None) -> SpinUp | None:
+    """Return a number of days as a spin-up."""
+    return spinup if spinup is None or isinstance(spinup, SpinUp) else SpinUp(spinup)
 
 
 def belongs(fit: Fit, dataset: xr.Dataset, member: Member) -> None:
@@ -249,7 +223,7 @@ def warn_of_extrapolation(fit: Fit, dataset: xr.Dataset) -> None:
         text = (
             f"the forcing is far outside what the fit was trained on, so the prediction extrapolates: {'; '.join(told)}"
         )
-        warnings.warn(text, H2CMWarning, stacklevel=4)
+        warnings.warn(text, H2CMWarning, stacklevel=outside())
 
 
 def over_land(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 import xarray as xr
 
 from xh2cm.data.align import align
-from xh2cm.data.match import closest
 from xh2cm.data.report import ACTUAL_RANGE
-from xh2cm.errors import Finding, InputError
-from xh2cm.loop.compiled import Loop
-from xh2cm.prediction.block import Member, Runner
+from xh2cm.errors import Finding, InputError, closest
+from xh2cm.options import part
+from xh2cm.prediction.block import Runner
 from xh2cm.prediction.predict import (
     about,
     belongs,
@@ -26,17 +25,22 @@ from xh2cm.prediction.predict import (
     over_land,
     predict_dataset,
     scaling_of,
+    spun,
+)
+from xh2cm.settings import (
+    Change,
+    PinOptions,
+    PredictOptions,
+    ResponseOptions,
+    SensitivityOptions,
+    VariableOptions,
 )
 from xh2cm.variables import FORCING
 
 if TYPE_CHECKING:
     from xh2cm.fitted import Fit
-    from xh2cm.model import SpinUp
 
-__all__ = ["Change", "forcing_response", "sensitivity"]
-
-Change = Mapping[str, float | xr.DataArray]
-"""By forcing, a number or a DataArray on days or cells."""
+__all__ = ["forcing_response", "sensitivity"]
 
 NOTHING = 1e-6
 """Mean, in a variable's own units, below which nothing is said relative to it."""
@@ -45,85 +49,34 @@ NOTHING = 1e-6
 # -- by another forcing ----------------------------------------------------------------------------------------------
 
 
-def forcing_response(
-    dataset: xr.Dataset,
-    fit: Fit,
-    change: Change | None = None,
-    *,
-    factor: Change | None = None,
-    relative: bool = False,
-    variables: Sequence[str] | Literal["all"] | None = None,
-    member: Member = "mean",
-    spinup: SpinUp | None = None,
-    maps: xr.Dataset | None = None,
-    device: str | torch.device | None = None,
-    batch: int = 256,
-    loop: Loop = "auto",
-) -> xr.Dataset:
-    """Prediction under changed forcing less the prediction without the change.
+def forcing_response(dataset: xr.Dataset, options: ResponseOptions, *, maps: xr.Dataset | None = None) -> xr.Dataset:
+    """Subtract the prediction of a checked dataset from that under changed forcing; see `xh2cm.response`.
 
     Parameters
     ----------
     dataset : Dataset
-        As `check` gives it; Dask arrays stay lazy.
-    fit : Fit
-    change : mapping of str to float or DataArray, optional
-        What is added to a forcing, in canonical units: ``{"air_temperature": 1.0}``.
-    factor : mapping of str to float or DataArray, optional
-        What a forcing is multiplied by: ``{"precipitation": 1.1}``.
-    relative : bool
-        Divide by the absolute mean over time of the prediction without the change; NaN where that is below `NOTHING`.
-    variables, member, spinup, maps, device, batch, loop
-        As for `predict_dataset`.
+        As `check` gives it for what the fit needs; Dask arrays stay lazy.
+    options : ResponseOptions
+    maps : Dataset, optional
+        From `maps_for`: those of the fit if not given.
 
     Returns
     -------
     Dataset
-        The differences, as `predict_dataset` lays them out; the attribute ``change`` says what was changed.
 
     Raises
     ------
-    InputError
-        If a forcing is unknown or changed twice, a change is not finite or lies elsewhere, or values come out that
-        cannot be, such as negative precipitation: counted, and all findings at once. What `predict_dataset` raises.
-
-    Notes
-    -----
-    The changed forcing also goes through the spin-up, so that storages adapt to it before the record begins, as far as
-    the spin-up lets them (``SpinUp(passes=20, drift=1.0)`` until they move less than 1 kg m-2): the response is that of
-    another climate. For that of a change that comes on a certain day give a DataArray that is 0 before it, and a
-    `spinup` of days before it: ``SpinUp(days=365)``.
-
-    Only what is named is changed: warmer air keeps its vapour pressure deficit. The networks have seen no climate but
-    that of their training, and a change beyond its range is an extrapolation.
-
-    On Dask arrays the changed forcings are read once, to count impossible values.
-
-    Examples
-    --------
-    >>> import xh2cm
-    >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 60), month=slice(0, 2))
-    >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=6, progress=False)
-    >>> wetter = forcing_response(ds.h2cm.check().dataset, fit, factor={"precipitation": 1.1})
-    >>> wetter.attrs["change"], bool(wetter["runoff"].mean() > 0)
-    ('precipitation times 1.1', True)
+    InputError, FitError
+        As `xh2cm.response`.
     """
-    rule, other = altered(dataset, change or {}, factor or {})
-    settings: dict[str, Any] = {
-        "variables": variables,
-        "member": member,
-        "spinup": spinup,
-        "maps": maps,
-        "device": device,
-        "batch": batch,
-        "loop": loop,
-    }
-    before, after = (predict_dataset(ds, fit, **settings) for ds in (dataset, other))
+    rule, other = altered(dataset, options.change or {}, options.factor or {})
+    settings = PredictOptions(**vars(part(options, PinOptions)) | vars(part(options, VariableOptions)))
+    before, after = (predict_dataset(ds, settings, maps=maps) for ds in (dataset, other))
     found = {}
     for name, array in before.data_vars.items():
         difference = after[name] - array
         attrs = {"long_name": f"change of {array.attrs['long_name']}", "units": array.attrs["units"]}
-        if relative:
+        if options.relative:
             size = abs(array.mean("time") if "time" in array.dims else array)
             difference = (difference / size.where(size >= NOTHING)).transpose(*array.dims)
             attrs = {
@@ -265,69 +218,29 @@ class Slopes(Runner):
         return [slope.transpose(0, 1).cpu().numpy() for slope in slopes.unbind(-1)]
 
 
-def sensitivity(
-    dataset: xr.Dataset,
-    fit: Fit,
-    variable: str,
-    *,
-    period: slice | None = None,
-    member: Member = "mean",
-    spinup: SpinUp | None = None,
-    maps: xr.Dataset | None = None,
-    device: str | torch.device | None = None,
-    batch: int = 128,
-) -> xr.Dataset:
-    """Derivative of an output's mean over time by each forcing on each day, through networks and physics.
+def sensitivity(dataset: xr.Dataset, options: SensitivityOptions, *, maps: xr.Dataset | None = None) -> xr.Dataset:
+    """Differentiate an output of a checked dataset by its forcing; see `xh2cm.sensitivity`.
 
     Parameters
     ----------
     dataset : Dataset
-        As `check` gives it; Dask arrays stay lazy.
-    fit : Fit
-    variable : str
-        Public name of a daily output.
-    period : slice, optional
-        Labels of time, ``slice("2003-06", "2003-08")``: the mean over these days only. Days before it matter by what
-        the storages and the networks remember, days after it do not.
-    member : {"mean", "all", "held-out"} or int
-        As for `predict_dataset`; ``"held-out"`` for cells only.
-    spinup, maps : optional
-        As for `predict_dataset`.
-    device : str or torch.device, optional
-    batch : int
-        Cells run at once; memory grows with it.
+        As `check` gives it for what the fit needs; Dask arrays stay lazy.
+    options : SensitivityOptions
+    maps : Dataset, optional
+        From `maps_for`: those of the fit if not given.
 
     Returns
     -------
     Dataset
-        For each forcing an array on (time, land) in units of the output per unit of the forcing. Summed over time it is
-        the response of the mean to a forcing that is changed by one unit on every day, to first order.
 
     Raises
     ------
-    InputError
-        If the variable is unknown or does not change with the forcing, the period holds no day, or years were held
-        out. What `predict_dataset` raises.
-
-    Notes
-    -----
-    The spin-up is differentiated too, as `forcing_response` changes its forcing: where it walks days of the record,
-    what they do there is part of their derivative.
-
-    A threshold has no derivative: that warmer air turns snowfall into rain is in `forcing_response`, and not here. Nor
-    is what lies beyond a limit that is not reached, such as more energy where water is short.
-
-    Examples
-    --------
-    >>> import xh2cm
-    >>> ds = xh2cm.tutorial.open_dataset("twin").isel(time=slice(0, 30), month=slice(0, 1))
-    >>> fit = ds.h2cm.fit(folds=2, scheme="cells", epochs=1, width=6, progress=False)
-    >>> slopes = sensitivity(ds.h2cm.check().dataset, fit, "runoff")
-    >>> slopes["precipitation"].dims, bool(slopes["precipitation"].sum("time").mean() > 0)
-    (('time', 'lat', 'lon'), True)
+    InputError, FitError
+        As `xh2cm.sensitivity`.
     """
+    fit, member, period = cast("Fit", options.fit), options.member, options.period
     findings = []
-    name, field = next(iter(chosen_fields(fit, [variable]).items()))
+    name, field = next(iter(chosen_fields(fit, [options.variable]).items()))
     if getattr(fit.model.outputs[field], "varies", "daily") != "daily":
         findings.append(
             Finding(f"variable {name}", "does not change with the forcing", "give a daily output such as 'GPP'")
@@ -347,9 +260,9 @@ def sensitivity(
         scaling_of(fit, dataset),
         (field,) * len(fit.model.forcing),
         member,
-        None if device is None else str(device),
-        spinup or fit.spinup,
-        batch,
+        None if options.device is None else str(options.device),
+        spun(options.spinup) or fit.spinup,
+        options.batch,
         "plain",
         indexed(dataset["mask"]),
         time.values,

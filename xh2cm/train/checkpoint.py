@@ -34,7 +34,7 @@ from xh2cm.model.loss import SPLITS
 from xh2cm.plaintext import not_a_formula
 from xh2cm.train.state import Course
 
-__all__ = ["Run", "is_run", "opened", "remembered"]
+__all__ = ["MEMORY", "SUMS", "Run", "is_run", "opened", "remembered"]
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,9 @@ KEPT = 2
 
 BESIDE = {"lock", "writer.json"}
 """What a run that was stopped at once leaves."""
+
+SUMS = "forcing sums"
+"""In the description of a run, how its forcing was summed where that was done cell by cell."""
 
 MEMORY = "memory"
 """What a run remembers and does not insist on: what counts is how the cells are cut into portions."""
@@ -241,13 +244,22 @@ def opened(
         yield Run(path, folds, minutes)
 
 
-def remembered(folder: str | os.PathLike[str]) -> int | None:
-    """Memory that the data of a run were given when it began; None where it has not, or does not say."""
+def remembered(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a run says of itself; nothing where it has not begun, or cannot be read.
+
+    Parameters
+    ----------
+    folder : str or path
+
+    Returns
+    -------
+    dict
+    """
     try:
-        found = json.loads((local(folder) / "run.json").read_text())[MEMORY]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, int) and found > 0 else None
+        found = json.loads((local(folder) / "run.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def agree(folder: Path, before: Any, now: Mapping[str, Any]) -> None:

@@ -5,46 +5,66 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import difflib
 import hashlib
 import importlib.metadata
 import logging
 import math
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 import xarray as xr
 
 from xh2cm.console import printed
-from xh2cm.data.folds import TEST, Scheme, fold_labels
+from xh2cm.data.folds import TEST, FoldOptions, fold_labels
+from xh2cm.data.options import DataArguments
 from xh2cm.data.pins import Pins
 from xh2cm.data.report import ACTUAL_RANGE
-from xh2cm.errors import Finding, InputError, mapping_findings
+from xh2cm.data.scan import Facts
+from xh2cm.errors import Finding, InputError, closest, mapping_findings
 from xh2cm.fitted import FINISHED, Fit, model_described
-from xh2cm.loop.compiled import Loop
 from xh2cm.loop.threads import reproducible_threads
-from xh2cm.model import HybridModel, Net, Scaling
+from xh2cm.model import HybridModel, Model, Scaling
 from xh2cm.model.hybrid import is_number
 from xh2cm.model.loss import COMPARISONS
-from xh2cm.physics import Processes
+from xh2cm.options import part
+from xh2cm.settings import LossOptions, RunOptions, Training
 from xh2cm.targets import PRIORS, TARGET_TABLE, Comparison, Prior, Target
 from xh2cm.train import (
     Normalisation,
     Portions,
-    Training,
     normalisation,
     opened,
     remembered,
     train,
 )
-from xh2cm.train.checkpoint import MACHINE
+from xh2cm.train.checkpoint import MACHINE, MEMORY, SUMS
+from xh2cm.train.normalisation import forcing_sums
 from xh2cm.train.tensors import Cells, to_device
+from xh2cm.train.trainer import Counts
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
 log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitOptions(RunOptions, Model, Training, DataArguments, LossOptions, FoldOptions):
+    """Options of `fit`.
+
+    Parameters
+    ----------
+    training : Training, optional
+        Options of training as one value, in place of single keywords.
+    model : Model, optional
+        Options of the model as one value, in place of single keywords.
+    """
+
+    training: Training | None = dataclasses.field(default=None, metadata={"value": Training})
+    model: Model | None = dataclasses.field(default=None, metadata={"value": Model})
+
+    def __post_init__(self) -> None:
+        """Leave the numbers to `Training`, which is made of them."""
 
 
 def chosen_targets(
@@ -112,9 +132,7 @@ def row_findings(row: Target, found: Mapping[str, str], outputs: Collection[str]
     name, step = f"target {row.name}", found.get(row.name)
     ways = {*COMPARISONS, "interannual"} if step != "static" else {"static", "ratio"}
     if step is None:
-        near = difflib.get_close_matches(row.name, found, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"this dataset holds {', '.join(found) or 'no target'}"
-        yield Finding(name, "is not in the dataset", hint)
+        yield Finding(name, "is not in the dataset", closest(row.name, found))
         return
     if row.compare not in {*COMPARISONS, "static", "ratio", "interannual"}:
         yield Finding(name, f"cannot be compared as {row.compare!r}", f"use one of {', '.join(sorted(ways))}")
@@ -124,10 +142,8 @@ def row_findings(row: Target, found: Mapping[str, str], outputs: Collection[str]
         yield Finding(name, f"is {step} and cannot be compared {row.compare}", remedy)
     for field in row.fields:
         if field not in outputs:
-            near = difflib.get_close_matches(field, outputs, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(outputs)}"
-            if field in OUTPUTS:
-                hint = "its processes walk no carbon: leave it out, or fit with processes that do"
+            no_carbon = "its processes have no carbon cycle: leave it out, or fit with processes that have one"
+            hint = no_carbon if field in OUTPUTS else closest(field, outputs)
             yield Finding(name, f"the model does not compute {field!r}", hint)
     many = len(row.fields) != (2 if row.compare == "ratio" else 1)
     if many and (row.mapping is None or row.compare == "ratio"):
@@ -198,64 +214,21 @@ def chosen_folds(known: Sequence[int], only: Any) -> tuple[int, ...]:
 
 @reproducible_threads()
 def fit_dataset(
-    dataset: xr.Dataset,
-    folds: int | xr.DataArray = 10,
-    *,
-    scheme: Scheme | None = None,
-    size: float | None = None,
-    groups: str | xr.DataArray | None = None,
-    test: float | None = None,
-    only: Sequence[int] | None = None,
-    targets: Sequence[str | Target] | Mapping[str, str] | None = None,
-    weights: Mapping[str, float] | None = None,
-    priors: Mapping[str, tuple[float, float]] | None = None,
-    processes: Processes | None = None,
-    networks: Sequence[Net] | None = None,
-    width: int | None = None,
-    pins: Pins | None = None,
-    normalise: Literal["training", "stored"] = "training",
-    training: Training | None = None,
-    device: str | torch.device | None = None,
-    memory: int | str | None = None,
-    run: str | os.PathLike[str] | None = None,
-    save_every: float = 10.0,
-    progress: bool = True,
-    loop: Loop = "auto",
+    dataset: xr.Dataset, options: FitOptions, *, pins: Pins | None = None, facts: Facts | None = None
 ) -> Fit:
     """Train a model on a checked dataset, all folds in one pass.
 
     Parameters
     ----------
     dataset : Dataset
-        As `check` gives it.
-    folds, scheme, size, groups, test
-        As for `fold_labels`.
-    only : sequence of int, optional
-        Train these folds only.
-    targets : sequence of str or Target, or mapping of str to str, optional
-        Which targets, and how to compare them (``{"GPP": "daily"}``); all in the dataset, as published, if not given.
-    weights : mapping of str to float, optional
-        Weights of the targets in the total loss, 1 if not given.
-    priors : mapping of str to (float, float), optional
-        Mean and standard deviation of what is known of global constants, ``{}`` for nothing; published if not given.
-    processes : Processes, optional
-    networks : sequence of Net, optional
-    width : int, optional
-        Hidden units of the daily nets.
+        As `check` gives it for what the model needs.
+    options : FitOptions
+        Those of the dataset, and `pin`, have had their effect already.
     pins : Pins, optional
         From `read_pins`.
-    normalise : {"training", "stored"}
-    training : Training, optional
-    device : str or torch.device, optional
-    memory : int or str, optional
-        What the data may take, such as ``"4 GiB"``; half of what is free if not given. What is more is streamed.
-    run : str or path, optional
-        Folder that the state of the training is kept in, and the fit in the end. The same call goes on where it was.
-    save_every : float
-        Minutes between two states within an epoch; one is kept after each epoch.
-    progress : bool
-    loop : {"auto", "plain", "fast"}
-        How days are walked; ``"auto"`` is compiled where that is possible and pays.
+    facts : Facts, optional
+        What was counted when the data were checked: a training that is streamed then begins without another look at
+        the forcing.
 
     Returns
     -------
@@ -266,38 +239,43 @@ def fit_dataset(
     InputError
         If the data, the folds or the arguments cannot be used; all findings at once.
     FitError, StoreError
-        If another training was begun in this run, or another process is at it, or the disk does not take it.
+        If another training was begun in this run, or another process is using it, or it cannot be written.
     """
-    training = training or Training()
-    where = to_device(device)
-    labels = fold_labels(dataset, folds, scheme=scheme, size=size, groups=groups, test=test, seed=1).compute()
+    training, targets, memory, run = part(options, Training), options.targets, options.memory, options.run
+    where = to_device(options.device)
+    labels = fold_labels(dataset, **vars(part(options, FoldOptions)), seed=1).compute()
     pins = pins or Pins({}, xr.Dataset())
-    features, table = dataset.sizes["feature"], tuple(networks or ())
-    model = HybridModel(features, processes or Processes(), table, width, tuple(pins.how.items()))
+    features, networks = dataset.sizes["feature"], tuple(options.networks or ())
+    model = HybridModel(features, options.processes, networks, options.width, tuple(pins.how.items()))
     beyond = [t.name for t in TARGET_TABLE if t.name in dataset and not model.outputs.keys() >= set(t.fields)]
     idle = {*FORCING} - set(model.forcing) | ({*beyond} if targets is None else set())
-    if run is not None and memory is None:
-        memory = remembered(run)  # portions that are cut otherwise would be another training
+    before = {} if run is None else remembered(run)
+    if memory is None and isinstance(before.get(MEMORY), int):
+        memory = before[MEMORY] or None  # portions that are cut otherwise would be another training
     own = [t.name for t in targets or () if isinstance(t, Target)]
     seen = tuple(dict.fromkeys((*TARGETS, *own)))
     portions = Portions.of(
         dataset.drop_vars(idle, errors="ignore"), labels, seen, pins.maps[list(model.maps)], where, memory
     )
     cells = portions.first.cells
-    rows = chosen_targets({n: o.step for n, o in cells.targets.items()}, targets, weights, model.outputs)
+    rows = chosen_targets({n: o.step for n, o in cells.targets.items()}, targets, options.weights, model.outputs)
     numbers = np.unique(labels.where(dataset["mask"]) if labels.dims != ("time",) else labels)
     known = [int(k) for k in numbers[numbers >= 0]]
-    chosen = chosen_folds(known, only)
-    known_before = chosen_priors(priors, model)
+    chosen = chosen_folds(known, options.only)
+    known_before = chosen_priors(options.priors, model)
     notes = tuple(remarks(labels, dataset["mask"], cells, rows, training))
-    with printed("xh2cm.train") if progress else contextlib.nullcontext():
+    with printed("xh2cm.train") if options.progress else contextlib.nullcontext():
         for note in notes:
             log.info(note)
-    scales = normalisation(portions, chosen, rows, normalise)
+    counts = Counts(chosen, rows, training)
+    summed = None
+    if facts and portions.streams and (SUMS in before or not before):
+        summed = forcing_sums(facts, dataset, labels, cells.driving)
+    scales = normalisation(portions, chosen, rows, options.normalise, known=summed, beside=counts.add)
     recipe = {
         "period": f"{cells.time.values[0]!s:.10} to {cells.time.values[-1]!s:.10}",
         "cells": f"{int(dataset['mask'].sum())} of {dataset['mask'].size}",
-        "normalise": normalise,
+        "normalise": options.normalise,
         "training": dataclasses.asdict(training),
         "targets": [t.described for t in rows],
         "priors": [dataclasses.asdict(p) for p in known_before],
@@ -313,12 +291,14 @@ def fit_dataset(
         "portions": portions.described,
         MACHINE: f"{where.type} ({torch.backends.cpu.get_cpu_capability()})",
         "memory": portions.memory,
+        **({SUMS: "by cell"} if summed else {}),
         "data": digest(labels, scales, pins.maps),
     }
-    with opened(run, asked, chosen, save_every) if run is not None else contextlib.nullcontext() as kept:
+    with opened(run, asked, chosen, options.save_every) if run is not None else contextlib.nullcontext() as kept:
         done = train(
-            portions, chosen, model, rows, scales, training, priors=known_before, progress=progress, loop=loop, run=kept
-        )
+            portions, chosen, model, rows, scales, training,
+            priors=known_before, progress=options.progress, loop=options.loop, run=kept, counts=counts,
+        )  # fmt: skip
         provenance = {
             "xh2cm": importlib.metadata.version("xh2cm"),
             "torch": torch.__version__,
@@ -337,7 +317,7 @@ def fit_dataset(
         if beyond and targets is None:
             provenance["left out"] = f"{', '.join(beyond)}: targets of carbon, which is not walked"
         scaling = Scaling(*(x.cpu() for x in scales.scaling))  # a fit goes anywhere, and is moved where it is run
-        parts = scaling, cells.features, labels, done.losses, training.spinup, provenance, pins.maps
+        parts = scaling, cells.features, labels, done.losses, training.start, provenance, pins.maps
         fit = Fit(done.weights.cpu(), model, *parts)
         if kept is not None:
             fit.save(kept.folder / FINISHED, overwrite=True)
@@ -393,31 +373,6 @@ def digest(labels: xr.DataArray, scales: Normalisation, maps: xr.Dataset) -> str
     parts = [labels.values, *(x.cpu().numpy() for x in (*scales.scaling, *scales.targets.values()))]
     parts += [maps[name].values for name in maps.data_vars]
     found = hashlib.sha256()
-    for part in parts:
-        found.update(np.ascontiguousarray(part).tobytes())
+    for array in parts:
+        found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()[:16]
-
-
-def needed_forcing(
-    processes: Processes, networks: Sequence[Net] | None, pinned: Collection[str] = ()
-) -> tuple[str, ...]:
-    """Say which forcing a model asks for, before it is known what its pins are.
-
-    Parameters
-    ----------
-    processes : Processes
-    networks : sequence of Net, optional
-    pinned : collection of str
-        Names of pinned parameters; a net that gives nothing else sees nothing.
-
-    Returns
-    -------
-    tuple of str
-
-    Examples
-    --------
-    >>> needed_forcing(Processes.water(), None)
-    ('net_radiation', 'precipitation', 'air_temperature', 'vpd')
-    """
-    pins = tuple((p.name, "global") for p in processes.parameters if p.name in pinned)
-    return HybridModel(0, processes, tuple(networks or ()), pins=pins).forcing

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
+import xarray as xr
 
 from xh2cm.errors import Finding, InputError
 from xh2cm.model.hybrid import Scaling
@@ -18,7 +19,9 @@ from xh2cm.train.tensors import Cells
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Normalisation", "normalisation"]
+    from xh2cm.data.scan import Facts
+
+__all__ = ["Normalisation", "forcing_sums", "normalisation"]
 
 
 class Normalisation(NamedTuple):
@@ -68,7 +71,9 @@ def sums_of(portion: Portion, targets: Sequence[Target], everyone: int) -> Sums:
     cells, label = portion
     whole = label if label.shape[1] == 1 else torch.where((label >= 0).any(1, keepdim=True), everyone, -1)
     features = cells.static[:, : len(cells.features)].unsqueeze(1)  # behind them stand maps, which no net sees
-    found = {"forcing": sums(cells.forcing, label), "static": sums(features, whole)}  # years share their cells
+    found = {"static": sums(features, whole)}  # years share their cells
+    if cells.forcing.shape[2]:
+        found["forcing"] = sums(cells.forcing, label)
     for target in targets:
         seen = cells.targets[target.name]
         of_cell = (
@@ -84,13 +89,50 @@ def sums_of(portion: Portion, targets: Sequence[Target], everyone: int) -> Sums:
     return found
 
 
+def forcing_sums(facts: Facts, dataset: xr.Dataset, labels: xr.DataArray, driving: Sequence[str]) -> Sums | None:
+    """Return the sums of the forcing over the cells of each label, from what was counted when the data were checked.
+
+    Parameters
+    ----------
+    facts : Facts
+    dataset : Dataset
+        As `check` gives it.
+    labels : DataArray
+        From `fold_labels`.
+    driving : sequence of str
+        Names of the forcing.
+
+    Returns
+    -------
+    Sums or None
+        None if labels change from day to day, or sums were not counted.
+    """
+    mask = dataset["mask"].values
+    if "time" in labels.dims or not all(("forcing", name, "sum") in facts for name in driving):
+        return None
+    label = np.nan_to_num(labels.transpose(*dataset["mask"].dims).values, nan=-1)[mask].astype(int)
+    each = [[np.broadcast_to(facts["forcing", n, what], mask.shape)[mask] for what in SUMMED] for n in driving]
+    found: dict[int, Tensor] = {}
+    for one in np.unique(label[label >= 0]).tolist():
+        chosen = [[values[label == one].astype(np.float64).sum() for values in parts] for parts in each]
+        found[one] = torch.tensor(chosen, dtype=torch.float64).T
+    return {"forcing": found}
+
+
+SUMMED = ("count", "sum", "squares")
+"""Facts that moments follow from."""
+
+
 def normalisation(
     portions: Portions,
     folds: Sequence[int],
     targets: Sequence[Target],
     source: Literal["training", "stored"] = "training",
+    *,
+    known: Sums | None = None,
+    beside: Callable[[Portion], None] | None = None,
 ) -> Normalisation:
-    """What to scale by: each fold's own training cells, or what the dataset says of itself.
+    """Compute means and standard deviations over the training cells of each fold, or take those of the dataset.
 
     Parameters
     ----------
@@ -100,6 +142,10 @@ def normalisation(
     targets : sequence of Target
     source : {"training", "stored"}
         ``"stored"`` takes the attributes ``mean`` and ``std``, as the published layout has them.
+    known : Sums, optional
+        From `forcing_sums`: the forcing is not read then.
+    beside : callable, optional
+        Called with each portion that is read.
 
     Returns
     -------
@@ -116,13 +162,16 @@ def normalisation(
         raise InputError([Finding("normalise", f"{source!r} is unknown", 'give "training" or "stored"')])
     found: Sums = {}
     everyone = max(folds) + 1
-    for portion in portions.walk(portions.grouped()):
+    for portion in portions.walk(portions.grouped(), forcing=not known):
+        if beside is not None:
+            beside(portion)
         for name, parts in sums_of(portion, targets, everyone).items():
             so_far = found.setdefault(name, {})
             for one, part in parts.items():
                 so_far[one] = so_far[one] + part if one in so_far else part
         cells = portion.cells
-    nothing = torch.zeros(3, cells.forcing.shape[2], dtype=torch.float64, device=cells.forcing.device)
+    found |= {name: {k: x.to(cells.static.device) for k, x in of.items()} for name, of in (known or {}).items()}
+    nothing = torch.zeros(3, len(cells.driving), dtype=torch.float64, device=cells.forcing.device)
     features, single = nothing.new_zeros(3, len(cells.features)), nothing.new_zeros(3, 1)
     scaling = Scaling(*moments(found["forcing"], folds, nothing), *moments(found["static"], folds, features))
     stds: dict[str, Tensor] = {}

@@ -17,8 +17,8 @@ import torch
 import xarray as xr
 
 from xh2cm.model.loss import Compared, Gauges, Split, Truth
+from xh2cm.settings import Training
 from xh2cm.targets import Target
-from xh2cm.train.settings import Training
 from xh2cm.train.tensors import Cells, Observed
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Samples:
 
     def inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Forcing of the spin-up and of the window, and static features, (fold, sample, ...)."""
-        spin = min(self.training.spinup.days or self.length, self.cells.forcing.shape[1])
+        spin = min(self.training.start.days or self.length, self.cells.forcing.shape[1])
         before = self.window((batch.start - spin).clamp(min=0), spin)
         at = batch.cell.unsqueeze(-1)
         return (

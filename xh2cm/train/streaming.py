@@ -56,7 +56,7 @@ class Portions:
     Parameters
     ----------
     load : callable
-        Gives the `Portion` that some blocks make.
+        Gives the `Portion` that some blocks make, with or without their forcing.
     sizes : sequence of int
         Bytes that each block takes in memory.
     most : int
@@ -65,7 +65,7 @@ class Portions:
         Bytes that all that is held at once may take.
     """
 
-    load: Callable[[Sequence[int]], Portion]
+    load: Callable[[Sequence[int], bool], Portion]
     sizes: Sequence[int]
     most: int
     memory: int = 0
@@ -74,7 +74,7 @@ class Portions:
     def whole(cls, cells: Cells, label: Tensor) -> Portions:
         """Cells that are in memory already."""
         portion = Portion(cells, label)
-        return cls(lambda blocks: portion, [0], 0)  # noqa: ARG005 - there is but one
+        return cls(lambda blocks, forcing: portion, [0], 0)  # noqa: ARG005 - there is only one
 
     @classmethod
     def of(
@@ -125,9 +125,9 @@ class Portions:
             least = format_bytes(2 * max(used) + READING * of_cell * max(cells))
             raise InputError([Finding("memory", f"is {format_bytes(most)}, but {together}", f"give at least {least}")])
 
-        def load(chosen: Sequence[int]) -> Portion:
+        def load(chosen: Sequence[int], forcing: bool) -> Portion:
             boxes = [box for at in sorted(chosen) for box in blocks[at]]
-            cells = to_tensors(dataset, device, targets, boxes=boxes)
+            cells = to_tensors(dataset, device, targets, boxes=boxes, forcing=forcing)
             behind = [maps[n].transpose(*mask.dims).values.reshape(-1)[cells.index] for n in maps.data_vars]
             layers = [cells.static, *(torch.from_numpy(x).to(cells.static)[:, None] for x in behind)]
             cells = dataclasses.replace(cells, static=torch.cat(layers, 1))
@@ -154,12 +154,12 @@ class Portions:
     @cached_property
     def kept(self) -> Portion:
         """All there is, read once."""
-        return self.load(range(len(self.sizes)))
+        return self.load(range(len(self.sizes)), True)
 
     @cached_property
     def first(self) -> Portion:
-        """Some of the cells: what does not depend on which is asked of them."""
-        return self.load([0]) if self.streams else self.kept
+        """Some of the cells, for what is the same for all; without their forcing where the cells are streamed."""
+        return self.load([0], False) if self.streams else self.kept
 
     def grouped(self, dice: torch.Generator | None = None) -> list[list[int]]:
         """Deal the blocks to portions.
@@ -187,17 +187,17 @@ class Portions:
             filled += self.sizes[block]
         return groups
 
-    def walk(self, groups: Sequence[Sequence[int]]) -> Iterator[Portion]:
-        """Read portion after portion, each while the one before it is used."""
+    def walk(self, groups: Sequence[Sequence[int]], *, forcing: bool = True) -> Iterator[Portion]:
+        """Read portion after portion, each while the one before it is used; where streamed, also without forcing."""
         if not self.streams:
             yield from (self.kept for _ in groups)
             return
         with ThreadPoolExecutor(1, "xh2cm-read") as reader:
-            coming = [reader.submit(self.load, groups[0])] if groups else []
+            coming = [reader.submit(self.load, groups[0], forcing)] if groups else []
             for at in range(len(groups)):
                 portion = coming.pop().result()
                 if at + 1 < len(groups):
-                    coming.append(reader.submit(self.load, groups[at + 1]))
+                    coming.append(reader.submit(self.load, groups[at + 1], forcing))
                 yield portion
                 del portion  # or three would be held at once
 

@@ -179,6 +179,7 @@ def to_tensors(
     targets: Sequence[str] = tuple(TARGETS),
     *,
     boxes: Sequence[Box] = ({},),
+    forcing: bool = True,
 ) -> Cells:
     """Bring a checked dataset to a device, every chunk read once.
 
@@ -192,6 +193,8 @@ def to_tensors(
         Those that are there are taken.
     boxes : sequence of mapping of str to slice
         The parts of the land to take; each is read in one go. All of it if not given.
+    forcing : bool
+        Read the forcing; without it, its tensor has no features.
 
     Returns
     -------
@@ -211,17 +214,18 @@ def to_tensors(
     of_cells = [name for name in (*present, *beside) if f"{name.removesuffix('_quality')}_cells" not in dataset]
     number = xr.DataArray(np.arange(mask.size).reshape(mask.shape), dims=mask.dims)
     index = np.sort(np.concatenate([number.isel(box).values[mask.isel(box).values] for box in boxes]))
-    forcing = torch.empty(len(index), time.size, len(driving))
+    needed = driving if forcing else ()
+    driven = torch.empty(len(index), time.size, len(needed))
     read: list[tuple[xr.Dataset, xr.DataArray, np.ndarray]] = []  # all but the forcing, usable cells, their rows
-    whole = dataset[[*driving, *of_cells, "static", "area"]]
+    whole = dataset[[*needed, *of_cells, "static", "area"]]
     for box, part in in_memory(whole, boxes):
         land = mask.isel(box)
         rows = np.searchsorted(index, number.isel(box).values[land.values])
-        for k, name in enumerate(driving):
+        for k, name in enumerate(needed):
             values = flat(part[name], land, "time")
             refuse_lost(values, name, mask, index[rows], time)
-            forcing[torch.from_numpy(rows), :, k] = torch.from_numpy(values.astype(np.float32, copy=False))
-        read.append((part.drop_vars(driving), land, rows))
+            driven[torch.from_numpy(rows), :, k] = torch.from_numpy(values.astype(np.float32, copy=False))
+        read.append((part.drop_vars(needed), land, rows))
 
     def cells_first(array: xr.DataArray, *last: Hashable) -> np.ndarray:
         """Values of the usable cells, (cell, ...)."""
@@ -236,7 +240,7 @@ def to_tensors(
         if {"mean", "std"} <= a.attrs.keys()
     }
     return Cells(
-        forcing=forcing.to(where),
+        forcing=driven.to(where),
         static=torch.from_numpy(cells_first(dataset["static"], "feature").astype(np.float32)).to(where),
         area=torch.from_numpy(cells_first(dataset["area"]).astype(np.float64)).to(where),
         targets={name: observe(dataset, name, index, cells_first).to(where) for name in present},

@@ -31,11 +31,11 @@ from xh2cm.loop.compiled import Loop, paying
 from xh2cm.model.hybrid import HybridModel, Scaling
 from xh2cm.model.loss import SPLITS, Split, losses
 from xh2cm.model.nonfinite import first_failure
+from xh2cm.settings import Training
 from xh2cm.targets import PRIORS, Prior, Target
 from xh2cm.train.checkpoint import Run
 from xh2cm.train.normalisation import Normalisation
 from xh2cm.train.sampling import Batch, Drawn, Samples, batches, gauge_label
-from xh2cm.train.settings import Training
 from xh2cm.train.state import Course
 from xh2cm.train.streaming import Portion, Portions
 from xh2cm.variables import OUTPUTS
@@ -43,7 +43,7 @@ from xh2cm.variables import OUTPUTS
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Trained", "train"]
+__all__ = ["Counts", "Trained", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ def train(
     progress: bool = True,
     loop: Loop = "auto",
     run: Run | None = None,
+    counts: Counts | None = None,
 ) -> Trained:
     """Train several folds in one pass.
 
@@ -96,6 +97,8 @@ def train(
         How days are walked; ``"auto"`` is compiled where that is possible and pays.
     run : Run, optional
         Where states are kept, and where to go on from.
+    counts : Counts, optional
+        Of the samples, where they have been counted.
 
     Returns
     -------
@@ -106,11 +109,15 @@ def train(
     InputError
         If a fold has nothing to train on, or the fast loop is asked for and there is none.
     """
-    number = counted(portions, folds, targets, training)
+    counts = counts or Counts(folds, targets, training)
+    if not counts.known:
+        for portion in portions.walk(portions.grouped(), forcing=False):
+            counts.add(portion)
+    number = counts.checked()
     device = portions.first.cells.forcing.device
     length = Samples(*portions.first, tuple(targets), training).length
     # Spin-up and window, for all folds there are: so that some of them alone take the loop that they take together
-    windows = sum(number[folds[0], split] for split in SPLITS) * number["folds"]
+    windows = sum(number[folds[0], split] for split in SPLITS) * len(counts.known)
     work = 2 * windows * length * min(training.epochs, SURE_EPOCHS)
     trainer = Trainer(portions, tuple(folds), model, tuple(targets), scales, training, priors, paying(loop, work))
     course = (run and run.latest(device)) or Course.begun(model, folds, training.seed, device)
@@ -156,66 +163,76 @@ def nanmean(values: Tensor) -> float:
     return float(values.nanmean())
 
 
-def counted(
-    portions: Portions, folds: Sequence[int], targets: Sequence[Target], training: Training
-) -> Counter[tuple[int, Split] | str]:
-    """Count the samples of each fold, and ``"folds"`` in all; refuse where one has no sample.
+@dataclasses.dataclass
+class Counts:
+    """Numbers of samples of the folds, counted portion by portion.
 
-    Warns
-    -----
-    H2CMWarning
-        If some of the gauges have cells of several folds, so that no fold can learn from or be tested by them; if a
-        target has no observation in the training or validation data of some folds.
-
-    Raises
-    ------
-    InputError
-        If a fold has no sample, or no observation of any target; a target no gauge, or no observation.
+    Parameters
+    ----------
+    folds : sequence of int
+    targets : sequence of Target
+    training : Training
     """
-    number: Counter[tuple[int, Split] | str] = Counter()
-    known: set[int] = set()
-    observed: Counter[tuple[str, int]] = Counter()
-    split: dict[str, tuple[Tensor, Tensor]] = {}  # of each target: gauges there, and those of them that are split
-    for portion in portions.walk(portions.grouped()):
-        samples = Samples(*portion, tuple(targets), training)
-        known |= {k for k in portion.label.unique().tolist() if k >= 0}
-        for k in folds:
+
+    folds: Sequence[int]
+    targets: Sequence[Target]
+    training: Training
+    number: Counter[tuple[int, Split]] = dataclasses.field(default_factory=Counter)
+    known: set[int] = dataclasses.field(default_factory=set)
+    observed: Counter[tuple[str, int]] = dataclasses.field(default_factory=Counter)
+    split: dict[str, tuple[Tensor, Tensor]] = dataclasses.field(default_factory=dict)
+    """Of each target: gauges there, and those of them that are split between folds."""
+
+    def add(self, portion: Portion) -> None:
+        """Count the samples of a portion, whose forcing does not matter."""
+        samples = Samples(*portion, tuple(self.targets), self.training)
+        self.known |= {k for k in portion.label.unique().tolist() if k >= 0}
+        for k in self.folds:
             for which in SPLITS:
-                number[k, which] += len(samples.of(k, which).cell)
-        observed.update(samples.observations())
-        for target in targets:
+                self.number[k, which] += len(samples.of(k, which).cell)
+        self.observed.update(samples.observations())
+        for target in self.targets:
             shares = portion.cells.targets[target.name].shares
             if shares is not None:
                 there = shares.sum(1) > 0
                 lost = there & (gauge_label(portion.label, shares) < 0).all(1)
-                before = split.get(target.name, (torch.zeros_like(there), torch.zeros_like(lost)))
-                split[target.name] = before[0] | there, before[1] | lost
-    findings = [
-        Finding(f"fold {k}", "has no sample to train on", "give fewer folds, or labels that leave it some")
-        for k in folds
-        if not number[k, "training"]
-    ]
-    if training.patience is not None:
-        findings += [
-            Finding(
-                f"fold {k}",
-                "has no sample to validate on, so it cannot stop early",
-                "give patience=None, or labels that hold some out",
-            )
-            for k in folds
-            if not number[k, "validation"]
+                before = self.split.get(target.name, (torch.zeros_like(there), torch.zeros_like(lost)))
+                self.split[target.name] = before[0] | there, before[1] | lost
+
+    def checked(self) -> Counter[tuple[int, Split]]:
+        """Return the number of samples of each fold and split; refuse where there is none.
+
+        Warns
+        -----
+        H2CMWarning
+            If some of the gauges have cells of several folds, so that no fold can learn from or be tested by them; if a
+            target has no observation in the training or validation data of some folds.
+
+        Raises
+        ------
+        InputError
+            If a fold has no sample, or no observation of any target; a target no gauge, or no observation.
+        """
+        findings = [
+            Finding(f"fold {k}", "has no sample to train on", "give fewer folds, or labels that leave it some")
+            for k in self.folds
+            if not self.number[k, "training"]
         ]
-    findings += empty_folds(observed, folds, known, targets, training)
-    remedy = 'deal folds by catchment, such as fit(groups="catchment")'
-    for name, (there, lost) in split.items():
-        problem = f"{int(lost.sum())} of {int(there.sum())} gauges have cells of several folds and count in none"
-        if torch.equal(lost, there):
-            findings.append(Finding(f"target {name}", problem, remedy))
-        elif lost.any():
-            warnings.warn(f"target {name}: {problem}: {remedy}", H2CMWarning, stacklevel=3)
-    if findings:
-        raise InputError(dict.fromkeys(findings))
-    return number + Counter(folds=len(known))
+        if self.training.patience is not None:
+            problem = "has no sample to validate on, so it cannot stop early"
+            remedy = "give patience=None, or labels that hold some out"
+            findings += [Finding(f"fold {k}", problem, remedy) for k in self.folds if not self.number[k, "validation"]]
+        findings += empty_folds(self.observed, self.folds, self.known, self.targets, self.training)
+        remedy = 'deal folds by catchment, such as fit(groups="catchment")'
+        for name, (there, lost) in self.split.items():
+            problem = f"{int(lost.sum())} of {int(there.sum())} gauges have cells of several folds and count in none"
+            if torch.equal(lost, there):
+                findings.append(Finding(f"target {name}", problem, remedy))
+            elif lost.any():
+                warnings.warn(f"target {name}: {problem}: {remedy}", H2CMWarning, stacklevel=4)
+        if findings:
+            raise InputError(dict.fromkeys(findings))
+        return self.number
 
 
 def empty_folds(
@@ -380,7 +397,7 @@ class Trainer:
         scaling = Scaling(*(x[rows] for x in self.scales.scaling))
         spin, forcing, static = samples.inputs(batch)
         with torch.no_grad():
-            carry = self.model.spun_up(weights, spin, static, scaling, self.training.spinup, self.loop)
+            carry = self.model.spun_up(weights, spin, static, scaling, self.training.start, self.loop)
         _, outputs = self.model.run(weights, forcing, static, scaling, self.fields, carry, self.loop)
         truths, compared = samples.truth(batch, split, {name: std[rows] for name, std in self.scales.targets.items()})
         return losses(self.targets, outputs, truths, compared, self.priors)
@@ -465,14 +482,14 @@ def process_failure(
     inputs = samples.inputs(batch)
     names = [name for name in model.outputs if model.outputs[name] in OUTPUTS.values()]
     with torch.no_grad():
-        carry = model.spun_up(weights, inputs[0], inputs[2], scaling, samples.training.spinup)
+        carry = model.spun_up(weights, inputs[0], inputs[2], scaling, samples.training.start)
         _, outputs = model.run(weights, inputs[1], inputs[2], scaling, names, carry)
     lost = torch.stack([~x[0].isfinite().all(-1) for x in outputs.values()]).any(0) & batch.counts[0]
     if not lost.any():
         return None
     one = int(lost.nonzero()[0])
     spin, forcing, static = (x[:, one : one + 1] for x in inputs)
-    failure = first_failure(model, weights, spin, forcing, static, scaling, samples.training.spinup)
+    failure = first_failure(model, weights, spin, forcing, static, scaling, samples.training.start)
     cells, start = samples.cells, int(batch.start[0, one])
     if failure is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from xh2cm.errors import FitError, H2CMWarning, outside
 from xh2cm.evaluate import emergent as emerging
 from xh2cm.fitted import Fit
 from xh2cm.jobs.dask import connected, fit_on
-from xh2cm.model import Model
+from xh2cm.model import HybridModel
 from xh2cm.options import keywords_of, part
 from xh2cm.page.page import PageOptions, write_page
 from xh2cm.physics import Processes
@@ -104,15 +104,20 @@ def fit(ds: xr.Dataset | Report, options: FitOptions) -> Fit:
     """
     land = given(ds)
     options = dataclasses.replace(options, processes=options.processes or Processes())
-    model = part(options, Model)
-    pinned = spelled_out(model.pin, model.processes.parameters)
+    pinned = spelled_out(options.pin, options.processes.parameters)
     targets = None if options.targets is None else listed(options.targets)
     if targets is not None and not isinstance(options.targets, Mapping):
         options = dataclasses.replace(options, targets=targets)  # a generator can be read only once
-    report = checked(ds, options, forcing=model.forcing, targets=targets, pinned=maps_in(land, pinned, options.static))
+    report = checked(
+        ds,
+        options,
+        forcing=needed_forcing(options, pinned),
+        targets=targets,
+        pinned=maps_in(land, pinned, options.static),
+    )
     for text in report.left_out:
         warnings.warn(text, H2CMWarning, stacklevel=outside())
-    pins = read_pins(pinned, model.processes.parameters, land, report.dataset["mask"])
+    pins = read_pins(pinned, options.processes.parameters, land, report.dataset["mask"])
     options = dataclasses.replace(options, groups=report.scan.named(options.groups))
     if options.client is None:
         return fit_dataset(report.dataset, options, pins=pins, facts=report.scan.facts)
@@ -393,6 +398,12 @@ def ready(ds: xr.Dataset | Report, options: PinOptions) -> tuple[Fit, xr.Dataset
     maps = maps_in(land, pinned, static or features)
     report = checked(ds, options, forcing=fit.model.forcing, targets=[], static=features, pinned=maps)
     return fit, report.dataset, maps_for(fit, pinned, land, report.dataset["mask"])
+
+
+def needed_forcing(options: FitOptions, pinned: Collection[str]) -> tuple[str, ...]:
+    """Return the forcing that a model needs, before it is known whether its pins can be used."""
+    pins = tuple((p.name, "global") for p in options.processes.parameters if p.name in pinned)
+    return HybridModel(0, options.processes, tuple(options.networks or ()), pins=pins).forcing
 
 
 def given(ds: xr.Dataset | Report) -> xr.Dataset:

@@ -115,7 +115,7 @@ class Training:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeviceOptions:
-    """Where a model is run.
+    """Device of a model.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class DeviceOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopOptions:
-    """How the days of a record are run.
+    """Implementation of the loop over days.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class LoopOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions(LoopOptions, DeviceOptions):
-    """Where a training runs, and what is kept of it on disk.
+    """Running a training: memory, checkpoints, cluster and progress.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class RunOptions(LoopOptions, DeviceOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LossOptions(TargetOptions):
-    """What is trained on, and how it is weighed.
+    """Targets, folds and priors that enter the loss.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class LossOptions(TargetOptions):
 
 @dataclasses.dataclass(frozen=True)
 class FittedOptions(DeviceOptions):
-    """Which fit is run, and how.
+    """Fit, member and spin-up of a prediction.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ class FittedOptions(DeviceOptions):
 
 @dataclasses.dataclass(frozen=True)
 class PinOptions(FittedOptions, DataArguments):
-    """Which fit is run on which data, and other maps for its pinned parameters.
+    """Fit, data and maps of pinned parameters of a prediction.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ class PinOptions(FittedOptions, DataArguments):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VariableOptions(LoopOptions):
-    """Which variables are predicted.
+    """Variables of a prediction.
 
     Parameters
     ----------

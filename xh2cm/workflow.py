@@ -323,7 +323,7 @@ def forcing_of(ds: xr.Dataset | Report, options: NameOptions, *names: str) -> xr
 
 @dataclasses.dataclass(frozen=True)
 class PathOptions:
-    """Where a page is written.
+    """Path of a page.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ import xarray as xr
 
 import xh2cm
 from xh2cm.errors import FitError, InputError
+from xh2cm.io.arrays import unpacked
 from xh2cm.model import PUBLISHED_NETWORKS, WATER_NETWORKS, HybridModel, Net, Scaling
 from xh2cm.physics import (
     BiogenicNEE,
@@ -141,7 +142,9 @@ def test_a_fit_of_the_first_format_loads(dry, tmp_path):
     safetensors.torch.save_file(five, folder / "weights.safetensors")
     about = json.loads((folder / "fit.json").read_text()) | {"format": 1}
     del about["pins"]
-    for name in ("fit.json", "SHA256SUMS"):
+    for name in ("losses", "folds"):
+        unpacked((folder / f"{name}.safetensors").read_bytes()).to_netcdf(folder / f"{name}.nc")
+    for name in ("fit.json", "SHA256SUMS", "losses.safetensors", "folds.safetensors"):
         (folder / name).unlink()
     about["sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     (folder / "fit.json").write_text(json.dumps(about))

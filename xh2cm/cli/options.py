@@ -1,4 +1,4 @@
-"""What several commands take, and how it is read."""
+"""Options of several commands, and how their values are read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DPI = 150
 
 @dataclass(frozen=True)
 class Entry:
-    """What an option that is repeated says of a name.
+    """Name and value of an option that may be repeated.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ AsJson = Annotated[bool, about_output("--json", help="Print one JSON object, als
 
 @dataclass(frozen=True)
 class Reader:
-    """How the value of an option is read from a command line, where its type does not say.
+    """Reader of the value of an option whose type alone does not determine it.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def option(kind: type, each: dataclasses.Field[Any], text: str) -> inspect.Param
 
 
 def mapping(option: str, entries: Sequence[Entry] | None) -> dict[str, Any] | None:
-    """What all entries of an option say together."""
+    """Return the entries of an option as one mapping."""
     for one in entries or ():
         if one.value is None:
             raise typer.BadParameter(f"{one.name!r} is not NAME=VALUE", param_hint=option)

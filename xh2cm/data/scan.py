@@ -108,7 +108,7 @@ def _asked(
     var: Var | None = None,
     depth: float = ROUNDING,
 ) -> dict[Fact, xr.DataArray]:
-    """What is asked of every variable."""
+    """Collect the facts to count for a variable."""
     within = mask is not None and set(mask.dims) <= set(array.dims)
     bounds = Bounds() if var is None else Bounds(var.lower - depth, var.lower, var.upper)
     other = [dim for dim in array.dims if dim not in source.land]

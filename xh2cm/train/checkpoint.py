@@ -77,7 +77,7 @@ class Run:
 
     @cached_property
     def board(self) -> Any:
-        """Where TensorBoard looks, if that is installed."""
+        """Writer for TensorBoard, if that is installed."""
         if importlib.util.find_spec("tensorboard") is None:
             return None
         from torch.utils.tensorboard import SummaryWriter
@@ -180,7 +180,7 @@ class Run:
 
 
 def is_run(path: Path) -> bool:
-    """Whether something that exists is a run, or what is left of one that was stopped at once.
+    """Return whether a path is a run, or the remains of one that was stopped at once.
 
     Parameters
     ----------

@@ -156,7 +156,7 @@ def row_findings(row: Target, found: Mapping[str, str], outputs: Collection[str]
 
 
 def chosen_priors(priors: Mapping[str, tuple[float, float]] | None, model: HybridModel) -> tuple[Prior, ...]:
-    """What is known beforehand of a model's global constants.
+    """Return the priors of the global constants of a model.
 
     Parameters
     ----------
@@ -369,7 +369,7 @@ def remarks(
 
 
 def digest(labels: xr.DataArray, scales: Normalisation, maps: xr.Dataset) -> str:
-    """What a training was made on, in 16 digits: who sees which cells, and moments of all they see."""
+    """Compute a checksum of 16 digits of the data of a training: labels, moments and maps."""
     parts = [labels.values, *(x.cpu().numpy() for x in (*scales.scaling, *scales.targets.values()))]
     parts += [maps[name].values for name in maps.data_vars]
     found = hashlib.sha256()

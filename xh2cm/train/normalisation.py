@@ -1,4 +1,4 @@
-"""What forcings, static features and targets are scaled by, fold by fold."""
+"""Means and standard deviations of forcing, static features and targets, for each fold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Normalisation", "forcing_sums", "normalisation"]
 
 
 class Normalisation(NamedTuple):
-    """What forcings, static features and targets are scaled by, fold by fold."""
+    """Means and standard deviations of forcing, static features and targets, for each fold."""
 
     scaling: Scaling
     targets: dict[str, Tensor]  # (fold,) standard deviation
@@ -182,7 +182,7 @@ def normalisation(
 
 
 def stored(cells: Cells, folds: Sequence[int], targets: Sequence[Target]) -> Normalisation:
-    """What the dataset says of itself."""
+    """Return the means and standard deviations that the dataset states."""
     observed = [t.name for t in targets if t.compare != "standardised"]
     names = [*cells.driving, *(["static"] if cells.features else []), *observed]
     if missing := [name for name in names if name not in cells.scales]:

@@ -1,4 +1,4 @@
-"""Samples and batches: which windows of which cells a fold sees, and how they become tensors.
+"""Samples and batches: windows of cells that each fold sees, as tensors.
 
 A sample is a cell and a window of its record; a fold sees those its label does not forbid.
 """
@@ -105,7 +105,7 @@ def gauge_label(label: Tensor, shares: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Which windows of which cells a fold sees, and how they become tensors."""
+    """Windows of cells that each fold sees, and their tensors."""
 
     cells: Cells
     label: Tensor
@@ -132,12 +132,12 @@ class Samples:
         return int((month[self.starts + self.length - 1] - month[self.starts]).max()) + 1
 
     def allowed(self, label: Tensor, fold: Tensor, split: Split) -> Tensor:
-        """Where a label lets a fold look."""
+        """Return where a label allows a fold to see the data."""
         return (label >= 0) & (label != fold) if split == "training" else label == fold
 
     @cached_property
     def group(self) -> Tensor:
-        """Which cells must be walked together, as (cell,) numbers: those whose mean a gauge shows."""
+        """Group of each cell, (cell,): cells whose mean a gauge observes belong together."""
         shown = [seen.shares.cpu() > 0 for t in self.targets if (seen := self.cells.targets[t.name]).shares is not None]
         number = len(self.cells.forcing)
         if not shown:
@@ -231,7 +231,7 @@ class Samples:
         return start.unsqueeze(-1) + torch.arange(length, device=start.device)
 
     def truth(self, batch: Batch, split: Split, stds: dict[str, Tensor]) -> tuple[dict[str, Truth], Compared]:
-        """What was observed, and which of it counts."""
+        """Return the observations, and which of them count."""
         label = self.label[batch.cell]  # (fold, sample, 1 or time)
         if label.shape[2] > 1:
             label = label.gather(2, self.window(batch.start, self.length))

@@ -51,7 +51,7 @@ class Portion(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Portions:
-    """How to come by the cells, block by block.
+    """Blocks of cells, and how they are loaded.
 
     Parameters
     ----------
@@ -143,12 +143,12 @@ class Portions:
 
     @property
     def streams(self) -> bool:
-        """Whether there is more than fits."""
+        """Return whether the data are larger than the memory."""
         return sum(self.sizes) > self.most
 
     @property
     def described(self) -> str:
-        """How the cells are cut."""
+        """Describe the division into blocks."""
         return f"{len(self.sizes)} blocks, {self.most} bytes at once" if self.streams else "one"
 
     @cached_property

@@ -23,7 +23,7 @@ __all__ = ["Calendar", "Cells", "Observed", "to_device", "to_tensors"]
 
 
 class Calendar(NamedTuple):
-    """Which month each day of a record belongs to; months are counted from the record's first."""
+    """Month of each day of a record; months are counted from the first of the record."""
 
     month: Tensor  # (time,)
     days: Tensor  # (month,) days the month has in the calendar

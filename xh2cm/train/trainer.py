@@ -1,7 +1,7 @@
 """Training of all folds at once: steps, epochs and early stop.
 
-The folds march together, each with its own cells, its own order, its own optimiser state and its own end, and give the
-numbers each would give alone.
+All folds are trained in one pass, each with its own cells, order of samples, optimiser state and early stopping; the
+results equal those of training each fold alone.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SURE_EPOCHS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What training leaves: the kept weights, every loss of every epoch, and the steps that were skipped."""
+    """Result of a training: weights, losses of every epoch, and numbers of skipped steps."""
 
     weights: Tensor  # (fold, weight)
     losses: xr.Dataset
@@ -301,7 +301,7 @@ def empty_folds(
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """What a step needs to know, and does not change."""
+    """Constant settings of the optimiser steps."""
 
     portions: Portions
     folds: tuple[int, ...]
@@ -314,7 +314,7 @@ class Trainer:
 
     @cached_property
     def row(self) -> dict[int, int]:
-        """Where each fold stands among those that are trained."""
+        """Position of each fold among those that are trained."""
         return {k: i for i, k in enumerate(self.folds)}
 
     @cached_property
@@ -388,7 +388,7 @@ class Trainer:
         return batches(drawn, self.training.batch_size, samples.cells.forcing.device)
 
     def rows(self, batch: Batch) -> Tensor:
-        """Where the folds of a batch stand among those that are trained."""
+        """Return the positions of the folds of a batch among those that are trained."""
         return torch.tensor([self.row[k] for k in batch.folds.tolist()], device=batch.folds.device)
 
     def evaluate(self, weights: Tensor, samples: Samples, batch: Batch, split: Split) -> dict[str, Tensor]:
@@ -478,7 +478,7 @@ class Trainer:
 def process_failure(
     samples: Samples, batch: Batch, model: HybridModel, weights: Tensor, scaling: Scaling
 ) -> Finding | None:
-    """Which process gave something that is no number in the samples of one fold, on which day and in which cell."""
+    """Find the process that gave a value that is not finite in the samples of a fold, with its day and cell."""
     inputs = samples.inputs(batch)
     names = [name for name in model.outputs if model.outputs[name] in OUTPUTS.values()]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Targets and priors as tables: what was observed, what of the model it is compared with, and how.
+"""Targets and priors as tables: observations, the outputs they constrain, and the comparison.
 
 References
 ----------
@@ -32,7 +32,7 @@ Comparison = Literal["anomaly", "seasonal", "monthly", "daily", "standardised", 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A row of the table: what is compared with what, and how.
+    """A row of the table of targets: an observation, the outputs it is compared with, and the comparison.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Target:
 
     @property
     def var(self) -> Var:
-        """What the observation is, for reading it: in the units of its field, or in its own if it is mapped."""
+        """Variable of the observation: in the units of its field, or in its own if it is mapped."""
         var = OUTPUTS.get(self.fields[0]) if len(self.fields) == 1 else None
         if var is None or self.mapping is not None or self.compare == "standardised":
             return Var(self.name, self.name, "", "any", cell_methods="")
@@ -89,13 +89,13 @@ class Target:
 
     @property
     def described(self) -> dict[str, Any]:
-        """What can be written down of it."""
+        """Fields that are saved."""
         return dataclasses.asdict(self) | {"mapping": getattr(self.mapping, "__qualname__", None)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Prior:
-    """What is known of a global constant beforehand: ``((x - mean) / std) ** 2`` is added to the loss."""
+    """A prior of a global constant: ``((x - mean) / std) ** 2`` is added to the loss."""
 
     parameter: str
     mean: float

@@ -1,4 +1,4 @@
-"""THE table: every variable of the model once, with its name, units and CF attributes.
+"""Table of variables: each variable of the model once, with its name, units and CF attributes.
 
 `Forcing`, `State` and `Fluxes` are the tensors of one day; what is known about each of their fields is written in
 its annotation and nowhere else. Output attributes, unit checks, the names looked for in a dataset and the
@@ -63,7 +63,7 @@ END_OF_DAY = "area: mean where land time: point (at the end of the day)"
 
 @dataclasses.dataclass(frozen=True)
 class Var:
-    """A variable: what it is called inside and outside, and what it measures.
+    """A variable: its names, quantity, units and CF attributes.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Var:
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """A parameter a process needs, to be learned within bounds.
+    """A parameter of a process, learned within bounds.
 
     Parameters
     ----------
@@ -217,18 +217,18 @@ class Parameter:
         return {name: value for name, value in vars(self).items() if name != "default"} | {"start": self.start}
 
     def holds(self, values: Any) -> Any:
-        """Tell which `values` lie within the bounds or on them, where nothing that is learned ever comes."""
+        """Return whether `values` lie within the bounds or on them."""
         return (self.lower <= values) & (values <= self.upper) & (values < math.inf)
 
     @property
     def range(self) -> str:
-        """The bounds in words."""
+        """Bounds as text."""
         limits = f"at least {self.lower:g}" if math.isinf(self.upper) else f"between {self.lower:g} and {self.upper:g}"
         return f"{limits} {self.units}" if self.units != "1" else limits
 
     @property
     def attrs(self) -> dict[str, str | float | list[float]]:
-        """CF attributes of the parameter in a dataset."""
+        """Return the CF attributes of the parameter in a dataset."""
         method = {"cell_methods": "time: mean"} if self.varies == "daily" else {}
         free = math.isinf(self.upper)
         bounds = {"valid_min": self.lower} if free else {"valid_range": [self.lower, self.upper]}
@@ -370,7 +370,7 @@ class Flux:
 
 
 def naming_findings(said: str, one: Any, example: str) -> list[Finding]:
-    """Say why something cannot be named as it is."""
+    """Return findings for a name or long name that cannot be used."""
     found = []
     if not isinstance(one.name, str) or not one.name.isidentifier() or keyword.iskeyword(one.name):
         found.append(Finding(said, "cannot be the name of an argument", f"call it like {example}"))
@@ -380,7 +380,7 @@ def naming_findings(said: str, one: Any, example: str) -> list[Finding]:
 
 
 class Forcing(NamedTuple):
-    """What drives the land on one day, each (..., cell), in canonical units."""
+    """Forcing of one day, each (..., cell), in canonical units."""
 
     net_radiation: Annotated[
         Tensor,
@@ -481,7 +481,7 @@ class Forcing(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the land remembers at the end of a day, each (..., cell)."""
+    """State of the land at the end of a day, each (..., cell)."""
 
     swe: Annotated[
         Tensor,
@@ -551,7 +551,7 @@ class State(NamedTuple):
 
 
 class Fluxes(NamedTuple):
-    """What moved during one day, each (..., cell)."""
+    """Fluxes of one day, each (..., cell)."""
 
     precipitation_corrected: Annotated[
         Tensor,
@@ -724,7 +724,7 @@ class Fluxes(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """What the budgets of a day leave unexplained, each (..., cell): zero but for rounding."""
+    """Residuals of the budgets of a day, each (..., cell): zero except for rounding."""
 
     water_residual: Annotated[
         Tensor,
@@ -734,7 +734,7 @@ class Residuals(NamedTuple):
 
 
 def variable_table(fields: type) -> dict[str, Var]:
-    """Read what a NamedTuple of the model says about its fields.
+    """Return the variables that a NamedTuple of the model declares for its fields.
 
     Parameters
     ----------

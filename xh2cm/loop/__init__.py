@@ -1,4 +1,4 @@
-"""The walk through time."""
+"""The loop over days: readable, or compiled for the model and the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The physics of a day as source text, traced from the functions that are given and never written a second time."""
+"""Generate the source text of the physics of a day by tracing the functions of the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Function = Callable[..., Sequence[Numbers]]
 
 
 class Untraceable(Exception):  # noqa: N818
-    """A function does something else with its numbers than arithmetic, cell by cell."""
+    """Raised where a function does anything but elementwise arithmetic."""
 
 
 def function(name: str, call: Function, arguments: Mapping[str, int], results: Mapping[str, int]) -> str:
@@ -138,7 +138,7 @@ def lines(traced: GraphModule, takes: Sequence[str], gives: Sequence[str]) -> li
 
 
 def kind(node: Node) -> str:
-    """The C++ type of a node."""
+    """Return the C++ type of a node."""
     value = node.meta["val"]
     if value.numel() != 1:
         raise Untraceable(f"{node.target} gives shape {tuple(value.shape)}")
@@ -148,12 +148,12 @@ def kind(node: Node) -> str:
 
 
 def name_of(node: Node) -> str:
-    """What a node is called in C++."""
+    """Return the C++ name of a node."""
     return str(node.meta["name"])
 
 
 def literal(value: float) -> str:
-    """A Python number in C++."""
+    """Return a Python number in C++."""
     if isinstance(value, bool):
         return f"mask{{}} {'=' if value else '!'}= 0"
     value = float(value)
@@ -163,7 +163,7 @@ def literal(value: float) -> str:
 
 
 def number(x: Any) -> str:
-    """An argument as a vector of numbers."""
+    """Return an argument as a vector of numbers."""
     if isinstance(x, torch.fx.Node):
         return f"number({name_of(x)})" if kind(x) == "mask" else name_of(x)
     if isinstance(x, bool | int | float):
@@ -172,14 +172,14 @@ def number(x: Any) -> str:
 
 
 def truth(x: Any) -> str:
-    """An argument as a mask."""
+    """Return an argument as a mask."""
     if isinstance(x, torch.fx.Node):
         return name_of(x) if kind(x) == "mask" else f"({name_of(x)} != 0.0f)"
     return literal(bool(x))
 
 
 def expression(node: Node) -> str:
-    """What an operation is in C++."""
+    """Return an operation in C++."""
     target: Any = node.target
     name = target.__name__.split(".")[0].removesuffix("_copy")
     args = list(node.args)

@@ -1,4 +1,4 @@
-"""The fast walk through time: compiled for the model and the device at hand, the same numbers as the plain one.
+"""The fast loop over days: compiled for the model and the device, with the numbers of the plain loop.
 
 The physics comes from the functions of the model, traced with its gradient. ``cpu.py`` walks on a CPU, ``cuda.py``
 on a GPU.
@@ -45,14 +45,14 @@ TRIED = 3
 
 
 class Program(Protocol):
-    """A walk, compiled for a scheme."""
+    """A loop over days, compiled for a scheme."""
 
     scheme: Scheme
 
     def forward(
         self, record: Sequence[Tensor], tensors: Tensors, wanted: Sequence[int], keep: bool
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Walk a record.
+        """Run a record.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Program(Protocol):
         by_after: Sequence[Tensor | None],
         by_outputs: Sequence[Tensor | None],
     ) -> Tensors:
-        """Walk back: gradients by `tensors`, given those by all that is carried out and by every output."""
+        """Return the gradients by `tensors`, given those by the final state and by every output."""
 
 
 PROGRAMS: WeakKeyDictionary[Scheme, dict[tuple[str | None, ...], Program | str]] = WeakKeyDictionary()
@@ -95,7 +95,7 @@ AGREED: WeakSet[Program] = WeakSet()
 
 
 def built(scheme: Scheme, device: torch.device) -> Program | str:
-    """The program of a scheme for a device, or why there is none.
+    """Return the program of a scheme for a device, or the reason why there is none.
 
     Its products are of the precision that `torch.set_float32_matmul_precision` has set: on a CPU float32, or for
     ``"medium"`` products of bfloat16 numbers where the processor has them; on a GPU float32, but for the gradient by
@@ -114,7 +114,7 @@ def built(scheme: Scheme, device: torch.device) -> Program | str:
 
 
 def paying(loop: Loop, work: int) -> Loop:
-    """Take the plain loop where compiling another would not pay.
+    """Return the plain loop where compiling another would not pay.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def paying(loop: Loop, work: int) -> Loop:
 
 
 def choose(loop: Loop, scheme: Scheme, record: Sequence[Tensor]) -> Callable[..., Any]:
-    """Give the walk to take, to be called as `xh2cm.loop.reference.walk`.
+    """Return the loop to use, called as `xh2cm.loop.reference.walk`.
 
     Parameters
     ----------
@@ -179,13 +179,13 @@ def choose(loop: Loop, scheme: Scheme, record: Sequence[Tensor]) -> Callable[...
 
 
 def refused(reason: str) -> InputError:
-    """What is raised where a fast loop is asked for and there is none."""
+    """Return the error for a fast loop that is requested and not available."""
     return InputError([Finding("loop", f"there is no fast loop here: {reason}", 'give loop="auto" or "plain"')])
 
 
 @functools.cache
 def tell(reason: str) -> None:
-    """Say once that, and why, the plain loop is taken."""
+    """Log once that the plain loop is used, and why."""
     log.warning("the plain loop is taken, there is no fast one here: %s", reason)
 
 
@@ -197,7 +197,7 @@ def walk(
     record: Sequence[Tensor],
     names: Sequence[str],
 ) -> tuple[Any, dict[str, Tensor]]:
-    """Go through a record as `xh2cm.loop.reference.walk` does, compiled.
+    """Run a record as `xh2cm.loop.reference.walk` does, compiled.
 
     Parameters
     ----------
@@ -246,13 +246,13 @@ def walk(
 
 
 class Walk(torch.autograd.Function):
-    """The compiled walk and its gradient."""
+    """The compiled loop and its gradient."""
 
     @staticmethod
     def forward(
         ctx: Any, program: Program, record: list[Tensor], wanted: list[int], keep: bool, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        """All that is carried, then the wanted outputs."""
+        """Return the final state, then the requested outputs."""
         after, outputs, borders = program.forward(record, program.scheme.grouped(tensors), wanted, keep)
         if keep:
             ctx.save_for_backward(*record, *borders, *tensors)
@@ -263,7 +263,7 @@ class Walk(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *by_results: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Gradients by every tensor."""
+        """Return the gradients by every tensor."""
         program, wanted, carried, count = ctx.told
         forcing, standard, *rest = ctx.saved_tensors
         given = [None if x is None else x.contiguous() for x in by_results]
@@ -278,7 +278,7 @@ class Walk(torch.autograd.Function):
 def tried(
     program: Program, loop: Loop, day: Any, shared: Any, carry: Any, record: Sequence[Tensor], names: Sequence[str]
 ) -> tuple[Any, dict[str, Tensor]]:
-    """Walk as `walk` does, once the first days have shown that the program agrees with the plain walk.
+    """Run as `walk` does, once the program agrees with the plain loop on the first days.
 
     What a compiler made for a device that the tests do not have is not trusted unseen. If it differs, that is said and
     the plain walk taken, or an error where the fast one was asked for.
@@ -302,7 +302,7 @@ def tried(
 
 
 def agrees(program: Program, day: Any, shared: Any, carry: Any, record: Sequence[Tensor]) -> bool:
-    """Whether a program gives the plain walk's outputs and gradients, but for what products may differ by."""
+    """Return whether a program gives the plain loop's outputs and gradients, within the precision of products."""
     flat, nesting = tree_flatten((shared, carry))
     results, slopes = [], []
     steps: list[Callable[..., Any]] = [reference.walk, partial(walk, program)]

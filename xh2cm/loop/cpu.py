@@ -1,4 +1,4 @@
-"""The walk on a CPU: a thread takes as many cells as a vector register has lanes through the whole record.
+"""The loop on a CPU: a thread runs as many cells as a vector register has lanes through the whole record.
 
 Their states and the weights stay in its cache (``cpu.cpp``). With gradients, only what passes from one stretch of
 days to the next is kept; the rest is worked out again.
@@ -40,7 +40,7 @@ class Arguments(ctypes.Structure):
 
 
 class Lanes:
-    """The walk, compiled for a scheme.
+    """The loop over days, compiled for a scheme.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Lanes:
     def forward(
         self, record: Sequence[Tensor], tensors: Tensors, wanted: Sequence[int], keep: bool
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Walk; see `xh2cm.loop.compiled.Program`."""
+        """Run; see `xh2cm.loop.compiled.Program`."""
         forcing = record[0]
         after = [torch.empty_like(x) for x in tensors.carry]
         outputs = [forcing.new_empty(forcing.shape[:3]) for _ in wanted]
@@ -88,7 +88,7 @@ class Lanes:
         by_after: Sequence[Tensor | None],
         by_outputs: Sequence[Tensor | None],
     ) -> Tensors:
-        """Walk back; see `xh2cm.loop.compiled.Program`."""
+        """Return gradients; see `xh2cm.loop.compiled.Program`."""
         by_fixed, by_carry = ([torch.zeros_like(x) for x in group] for group in (tensors.fixed, tensors.carry))
         by_nets = [[torch.zeros_like(x) for x in net] for net in tensors.nets]
         arrays = {"by_after": by_after, "by_outputs": by_outputs, "by_fixed": by_fixed, "by_carry": by_carry}
@@ -103,7 +103,7 @@ class Lanes:
 def described(
     record: Sequence[Tensor], tensors: Tensors, arrays: Mapping[str, Sequence[Tensor | None]]
 ) -> tuple[Arguments, list[Any]]:
-    """What a walk needs to know, and what must live as long as it is used."""
+    """Return the arguments of a run, and the objects that must live as long as they are used."""
     arguments = Arguments(*record[0].shape[:3], loop_threads())
     arguments.forcing, arguments.standard = (x.data_ptr() for x in record)
     given = {"fixed": tensors.fixed, "tensors": [x for net in tensors.nets for x in net], "carry": tensors.carry}
@@ -115,5 +115,5 @@ def described(
 
 
 def pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
-    """Where tensors lie."""
+    """Return the addresses of tensors."""
     return (ctypes.c_void_p * max(len(tensors), 1))(*(None if x is None else x.data_ptr() for x in tensors))

@@ -1,4 +1,4 @@
-"""The walk on a GPU: a block of threads takes a few cells through the whole record.
+"""The loop on a GPU: a block of threads runs a few cells through the whole record.
 
 Their states stay in its shared memory, and nothing is launched day by day (``cuda.cu``). With gradients, only what
 passes from one stretch of days to the next is kept; on the way back a stretch is walked again and all of it held, so
@@ -43,11 +43,11 @@ class Module(Protocol):
         """Bytes of shared memory that a block of a kernel takes."""
 
     def launch(self, kernel: str, blocks: int, threads: int, arguments: ctypes.Array[ctypes.c_int64]) -> None:
-        """Walk some blocks."""
+        """Run some blocks."""
 
 
 class Blocks:
-    """The walk, compiled for a scheme.
+    """The loop over days, compiled for a scheme.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Blocks:
         self.module(1)
 
     def module(self, lanes: int) -> tuple[int, Module]:
-        """The program for blocks of so many cells, or as many as a block has room for, and how many that are."""
+        """Return the program for blocks of so many cells, or as many as a block has room for, and their number."""
         for size in reversed([size for size in SIZES if size <= lanes]):
             if size not in self.modules:
                 sizes = f"#define CELLS {size}\n#define THREADS {self.threads}\n"
@@ -82,7 +82,7 @@ class Blocks:
         raise Unbuilt(f"a cell takes {module.needs('walk_backward')} bytes of shared memory, not {module.shared}")
 
     def launch(self, kernel: str, sizes: Sequence[int], places: Sequence[Tensor | None]) -> None:
-        """Walk all blocks of folds x cells."""
+        """Run all blocks of folds x cells."""
         folds, cells = sizes[:2]
         processors = next(iter(self.modules.values())).processors
         enough = [size for size in SIZES if folds * -(-cells // size) <= processors]
@@ -93,7 +93,7 @@ class Blocks:
     def forward(
         self, record: Sequence[Tensor], tensors: Tensors, wanted: Sequence[int], keep: bool
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Walk; see `xh2cm.loop.compiled.Program`."""
+        """Run; see `xh2cm.loop.compiled.Program`."""
         folds, cells, days, _ = record[0].shape
         state, fixed, memory, nets = self.laid_out(tensors)
         after = [torch.empty_like(x) for x in (state, *memory)]
@@ -120,7 +120,7 @@ class Blocks:
         by_after: Sequence[Tensor | None],
         by_outputs: Sequence[Tensor | None],
     ) -> Tensors:
-        """Walk back; see `xh2cm.loop.compiled.Program`."""
+        """Return gradients; see `xh2cm.loop.compiled.Program`."""
         folds, cells, days, _ = record[0].shape
         scheme, x = self.scheme, record[0]
         _, fixed, _, nets = self.laid_out(tensors)
@@ -153,7 +153,7 @@ class Blocks:
         return type(tensors)(list(by_fixed.unbind(-1)), by_nets, [*by_state.unbind(-1), *by_memory])
 
     def laid_out(self, tensors: Tensors) -> tuple[Tensor, Tensor, list[Tensor], list[list[Tensor]]]:
-        """State (fold, cell, storage), constants, what networks remember, and networks, as cuda.cu wants them."""
+        """Return state (fold, cell, storage), constants, memory and networks in the layout of cuda.cu."""
         state = torch.stack(tensors.carry[: self.scheme.state], -1)
         fixed = torch.stack(tensors.fixed, -1) if tensors.fixed else state[..., :0]
         nets = [FORMS[part.kind].laid_out(part, net) for part, net in zip(self.scheme.parts, tensors.nets, strict=True)]
@@ -164,22 +164,22 @@ Memories = Sequence[tuple["Tensor | None", ...]]
 
 
 class Form(Protocol):
-    """How cuda.cu wants a kind of network."""
+    """The layout of a kind of network in cuda.cu."""
 
     def items(self, part: Part) -> int:
-        """How many threads its first layer keeps busy."""
+        """Return the number of threads that its first layer occupies."""
 
     def laid_out(self, part: Part, net: Sequence[Tensor]) -> list[Tensor]:
-        """Its tensors."""
+        """Return its tensors."""
 
     def room(self, part: Part, like: Tensor, folds: int, days: int, cells: int) -> list[Tensor]:
-        """Where all of so many days is held."""
+        """Return the buffers for all values of so many days."""
 
     def places(self, net: Sequence[Tensor], memories: Memories, room: Sequence[Tensor]) -> list[Tensor | None]:
         """Its ``Global``: tensors, what it remembers (before, after, at borders, gradient by that before), and room."""
 
     def gathered(self, part: Part, room: Sequence[Tensor], by_raw: Tensor, days: int) -> list[Tensor]:
-        """Gradients by its tensors, as they came, from what the way back has left."""
+        """Return the gradients by its tensors from what the backward pass has left."""
 
 
 class Recurrent:
@@ -257,5 +257,5 @@ FORMS: Mapping[str, Form] = {"Lstm": Recurrent(), "Gru": Recurrent(), "Traced": 
 
 
 def product(seen: Tensor, by: Tensor) -> Tensor:
-    """Sum over days and cells: (fold, day, cell, in) and (fold, day, cell, out) give (fold, in, out)."""
+    """Return the sum over days and cells: (fold, day, cell, in) and (fold, day, cell, out) give (fold, in, out)."""
     return torch.bmm(seen.flatten(1, 2).mT, by.flatten(1, 2))

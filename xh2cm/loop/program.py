@@ -1,4 +1,4 @@
-"""What a day is, as far as a compiler must know, and its source text."""
+"""A day as the compiler sees it, and its source text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GATES = 4
 
 
 class Tensors(NamedTuple):
-    """What a walk depends on, besides its record."""
+    """The tensors that a run depends on, besides its record."""
 
     fixed: list[Tensor]  # (fold, cell) each
     nets: list[list[Tensor]]  # of each network its constant (fold, cell, row), its matrix, and the rest
@@ -30,7 +30,7 @@ class Tensors(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A network as a compiled walk sees it.
+    """A network as the compiled loop sees it.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scheme:
-    """What a day is, as far as a compiler must know; cells, days and folds do not matter.
+    """A day as the compiler sees it, for any number of cells, days and folds.
 
     Parameters
     ----------
@@ -100,24 +100,24 @@ class Scheme:
 
     @cached_property
     def raw(self) -> int:
-        """How many raw parameters the networks give."""
+        """Number of raw parameters that the networks give."""
         return sum(part.gives for part in self.parts)
 
     @cached_property
     def carried(self) -> list[tuple[int, ...]]:
-        """What a cell hands from one day to the next: its storages, and the memory of its networks."""
+        """Shapes of what is carried from one day to the next: storages, and the memory of the networks."""
         shapes: list[tuple[int, ...]] = [()] * self.state
         return shapes + [(part.sizes["WIDTH"],) for part in self.parts for _ in range(part.memories)]
 
     def grouped(self, tensors: Iterable[Tensor]) -> Tensors:
-        """Group the tensors of a walk that come one after the other."""
+        """Group the tensors of a run that follow one another."""
         left = iter(tensors)
         fixed = list(islice(left, self.fixed))
         nets = [list(islice(left, part.tensors)) for part in self.parts]
         return Tensors(fixed, nets, list(left))
 
     def source(self, frame: str) -> str:
-        """The whole program: the model, written into the place that a frame leaves for it.
+        """Return the whole program: the model, inserted into a frame.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class Scheme:
 
     @cached_property
     def model(self) -> str:
-        """What of a program the model says: numbers, physics, the physics' gradient, a type for each network."""
+        """The part of a program that depends on the model: sizes, physics and its gradient, types of networks."""
         if odd := sorted({part.kind for part in self.parts if not part.tensors}):
             raise codegen.Untraceable(f"networks of kind {', '.join(odd)} have no compiled form")
         seeing = ({"fixed": self.fixed, "state": self.state}, {"sight": self.sight})

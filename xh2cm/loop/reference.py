@@ -1,4 +1,4 @@
-"""The readable walk through time: the oracle every faster one must agree with."""
+"""The readable loop over days: the reference that every faster one must agree with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Days = Callable[..., tuple[Any, dict[str, "Tensor"]]]
 def walk(
     day: Day, shared: Any, carry: Any, record: Sequence[Tensor], names: Sequence[str], stretch: int = 32
 ) -> tuple[Any, dict[str, Tensor]]:
-    """Go through a record day by day and keep what is asked for.
+    """Run a record day by day and record the requested outputs.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def walk(
 
 
 def recomputed(days: Days) -> Days:
-    """Let a function of nested tensors remember its arguments only, and work out the rest again on the way back."""
+    """Let a function of nested tensors save only its arguments, and recompute the rest in the backward pass."""
 
     def call(*arguments: Any) -> tuple[Any, dict[str, Tensor]]:
         flat, nesting = tree_flatten(arguments)

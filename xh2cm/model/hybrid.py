@@ -51,7 +51,7 @@ PIN_REMEDY = 'give a number, a map on the land, or "global" for one learned cons
 
 
 class Scaling(NamedTuple):
-    """Means and standard deviations that networks see their inputs by, of each fold's training cells."""
+    """Means and standard deviations that inputs are standardised by, of each fold's training cells."""
 
     forcing_mean: Tensor  # (fold, forcing)
     forcing_std: Tensor
@@ -60,7 +60,7 @@ class Scaling(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """What yesterday hands to today."""
+    """State carried from one day to the next."""
 
     state: State
     memory: tuple[tuple[Tensor, ...], ...]
@@ -210,7 +210,7 @@ class HybridModel:
 
     @cached_property
     def gives(self) -> dict[str, tuple[str, ...]]:
-        """Which parameters each net gives, ``"*"`` and static ones without a row filled in."""
+        """Parameters that each network gives, with ``"*"`` and static ones without a row filled in."""
         named = {name for net in self.networks for name in net.outputs}
         rest = {
             kind: tuple(n for n in self.learned if n not in named and self.parameters[n].varies == kind)
@@ -244,7 +244,7 @@ class HybridModel:
 
     @cached_property
     def sights(self) -> dict[str, float]:
-        """What networks may see of the state, and what it is divided by, with the storages that processes bring."""
+        """Inputs of networks from the state and their scales, with the storages that processes bring."""
         return {**STATE_INPUTS, **{storage.name: storage.scale for storage in self.processes.storages}}
 
     @cached_property
@@ -356,7 +356,7 @@ class HybridModel:
 
     @cached_property
     def outputs(self) -> dict[str, Var | Parameter]:
-        """Everything a run can record, by field or parameter name; ``fapar`` once, as a state."""
+        """All variables that a run can record, by field or parameter name; ``fapar`` once, as a state."""
         computed = {n: v for n, v in OUTPUTS.items() if self.processes.carbon or v.quantity != "carbon flux"}
         computed |= self.processes.outputs
         return computed | {name: p for name, p in self.parameters.items() if name not in computed}
@@ -364,7 +364,7 @@ class HybridModel:
     # -- weights ----------------------------------------------------------------------------------------------------
 
     def initial(self, generator: Generator) -> Tensor:
-        """Fresh weights of one fold, (weight,), drawn from `generator` as PyTorch draws them."""
+        """Draw initial weights of one fold, (weight,), as PyTorch does."""
         return torch.cat(
             [
                 w.start + w.bound * (2 * torch.rand(math.prod(w.shape), generator=generator) - 1)
@@ -383,13 +383,13 @@ class HybridModel:
         }
 
     def pack(self, named: Mapping[str, Tensor]) -> Tensor:
-        """Weights of one fold (weight,) from named ones without a fold axis."""
+        """Return the weights of one fold, (weight,), from named ones without a fold axis."""
         return torch.cat([named[name].reshape(-1) for name in self.layout])
 
     # -- the run ----------------------------------------------------------------------------------------------------
 
     def start(self, cells: Tensor) -> Carry:
-        """Bare land: empty storages, no leaves, networks without a memory.
+        """Return the initial state: empty storages, no leaves, networks without memory.
 
         Parameters
         ----------
@@ -413,7 +413,7 @@ class HybridModel:
         carry: Carry | None = None,
         loop: Loop = "plain",
     ) -> tuple[Carry, dict[str, Tensor]]:
-        """Walk a record.
+        """Run a record.
 
         Parameters
         ----------
@@ -480,18 +480,18 @@ class HybridModel:
         }
 
     def daily_output(self, name: str) -> bool:
-        """Whether the output `name` has a value each day; pinned fAPAR has, as part of the state."""
+        """Return whether the output `name` has a value each day; pinned fAPAR has, as part of the state."""
         return name in OUTPUTS or name in self.processes.outputs or name not in self.constants
 
     def sight(self, fixed: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:
-        """What networks may see of `state`, scaled, by name in `sights`; `fixed`: the land's constants."""
+        """Return the inputs of networks from `state`, scaled, by name in `sights`; `fixed`: constant parameters."""
         found = state._asdict() | {"relative_soil_moisture": state.soil_moisture / fixed["soil_capacity"]}
         return {n: found[n] / scale if scale != 1 else found[n] for n, scale in self.sights.items()}
 
     def land(
         self, fixed: Mapping[str, Tensor], state: State, forcing: Sequence[Tensor], raw: Mapping[str, Tensor]
     ) -> tuple[State, Fluxes, dict[str, Tensor]]:
-        """What the land, of constants `fixed`, makes of `state`, `forcing` and the networks' `raw` numbers on a day.
+        """Run a day from `state`, `forcing`, constant parameters `fixed` and the `raw` outputs of the networks.
 
         The state after it, the fluxes, and all to record.
         """
@@ -502,7 +502,7 @@ class HybridModel:
 
     @cached_property
     def scheme(self) -> Scheme:
-        """What the fast loop is compiled from."""
+        """Scheme that the fast loop is compiled from."""
         fixed = self.constants
         raw = [n for net in self.daily for n in self.gives[net.name]]
         outputs = tuple(n for n in self.outputs if self.daily_output(n))
@@ -541,7 +541,7 @@ class HybridModel:
         spinup: SpinUp,
         loop: Loop = "plain",
     ) -> Carry:
-        """Walk a period over and over to find a start in balance with it.
+        """Run a period repeatedly to find an initial state in balance with it.
 
         Parameters
         ----------
@@ -565,7 +565,7 @@ class HybridModel:
         return carry
 
     def fixed(self, named: Mapping[str, Tensor], features: Tensor, maps: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Parameters that do not change from day to day, and the embedding of the static features.
+        """Return parameters that are constant in time, and the embedding of the static features.
 
         Parameters
         ----------
@@ -593,7 +593,7 @@ class HybridModel:
         return {name: found[name] for name in self.constants}, embedding
 
     def bounded(self, name: str, raw: Tensor) -> Tensor:
-        """Squeeze `raw` numbers into the bounds of the parameter `name`."""
+        """Transform `raw` numbers to the bounds of the parameter `name`."""
         p = self.parameters[name]
         if name in self.pinned:
             raw = raw * p.start if p.start else raw
@@ -606,12 +606,12 @@ class HybridModel:
 
 
 def is_number(value: object) -> bool:
-    """Tell numbers from all else."""
+    """Return whether a value is a number."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def pin_findings(how: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> list[Finding]:
-    """Say which pins name no parameter, and which are no number within its bounds.
+    """Return findings for pins that name no parameter or are not within its bounds.
 
     Parameters
     ----------
@@ -638,5 +638,5 @@ def pin_findings(how: Mapping[str, Any], parameters: Mapping[str, Parameter]) ->
 
 
 def of(net: Net, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a net, without its name."""
+    """Return the weights of a network, without its name."""
     return {name.removeprefix(f"{net.name}."): w for name, w in named.items() if name.startswith(f"{net.name}.")}

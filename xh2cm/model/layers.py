@@ -43,26 +43,26 @@ class Kind(Protocol):
     width: int
 
     def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
-        """Its weights by name."""
+        """Return its weights by name."""
 
     def memory(self, cells: Tensor, width: int) -> Memory:
-        """What it remembers before the first day, (fold, cell, width) each, of the type of `cells`."""
+        """Return its memory before the first day, (fold, cell, width) each, of the type of `cells`."""
 
     def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
-        """Weights made ready for a record."""
+        """Return the weights prepared for a record."""
 
     def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
-        """Raw outputs (fold, cell, output) of today and the memory for tomorrow."""
+        """Return raw outputs (fold, cell, output) of today and the memory for tomorrow."""
 
 
 def linear(outputs: int, inputs: int, bound: float | None = None) -> tuple[Weight, Weight]:
-    """Weight and bias of a linear layer with PyTorch's default start."""
+    """Return weight and bias of a linear layer with PyTorch's default initialisation."""
     bound = 1 / math.sqrt(max(inputs, 1)) if bound is None else bound
     return Weight((outputs, inputs), bound), Weight((outputs,), bound)
 
 
 def affine(bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Bias (fold, 1, out) and matrix (fold, in, out), as `torch.baddbmm` wants them."""
+    """Return bias (fold, 1, out) and matrix (fold, in, out), as `torch.baddbmm` takes them."""
     return bias.unsqueeze(1), weight.mT
 
 
@@ -78,7 +78,7 @@ def first_layer(weight: Tensor, bias: Tensor, net: Net, embedding: Tensor) -> tu
 
 
 class Gates(torch.autograd.Function):
-    """What an LSTM cell does with its gates, with the gradient written out to halve autograd's operations."""
+    """The gates of an LSTM cell, with the gradient written out to halve the operations of autograd."""
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,7 +200,7 @@ class LSTM(Recurrent):
     memories = 2
 
     def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
-        """Weights made ready for a record."""
+        """Return the weights prepared for a record."""
         constant, matrix = first_layer(weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"], net, embedding)
         return Ready(
             constant,
@@ -209,7 +209,7 @@ class LSTM(Recurrent):
         )
 
     def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
-        """Raw outputs of today and the memory for tomorrow."""
+        """Return raw outputs of today and the memory for tomorrow."""
         hidden, cell = memory
         gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
         hidden, cell = Gates.apply(gates, cell)  # type: ignore[no-untyped-call]
@@ -240,7 +240,7 @@ class GRU(Recurrent):
         )
 
     def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
-        """Raw outputs of today and the memory for tomorrow."""
+        """Return raw outputs of today and the memory for tomorrow."""
         (hidden,) = memory
         width = hidden.shape[-1]
         gates = torch.baddbmm(ready.constant, torch.cat([*features, hidden], -1), ready.matrix)
@@ -252,7 +252,7 @@ class GRU(Recurrent):
 
 
 class MLP:
-    """Two hidden layers with LeakyReLU, the second of the embedding's size; remembers nothing."""
+    """Two hidden layers with LeakyReLU, the second of the size of the embedding; without memory."""
 
     width = 150
     compiled = "Mlp"
@@ -260,7 +260,7 @@ class MLP:
     tensors = 6
 
     def weights(self, inputs: int, outputs: int, width: int) -> dict[str, Weight]:
-        """Its weights by name."""
+        """Return its weights by name."""
         layers = {
             "hidden": linear(width, inputs),
             "embedding": linear(EMBEDDING, width),
@@ -273,17 +273,17 @@ class MLP:
         }
 
     def memory(self, cells: Tensor, width: int) -> Memory:
-        """Nothing."""
+        """Return an empty memory."""
         return ()
 
     def ready(self, weights: Mapping[str, Tensor], net: Net, embedding: Tensor) -> Ready:
-        """Weights made ready for a record."""
+        """Return the weights prepared for a record."""
         constant, matrix = first_layer(weights["hidden.weight"], weights["hidden.bias"], net, embedding)
         rest = [affine(weights[f"{layer}.bias"], weights[f"{layer}.weight"]) for layer in ("embedding", "head")]
         return Ready(constant, matrix, (*rest[0], *rest[1]))
 
     def day(self, ready: Ready, features: Sequence[Tensor], memory: Memory) -> tuple[Tensor, Memory]:
-        """Raw outputs of today."""
+        """Return raw outputs of today."""
         hidden = leaky_relu(torch.baddbmm(ready.constant, torch.cat(list(features), -1), ready.matrix))
         return self.after(ready.rest, hidden)[1], memory
 
@@ -295,7 +295,7 @@ class MLP:
 
     @staticmethod
     def after(rest: tuple[Tensor, ...], hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Second and third layer."""
+        """Apply the second and third layer."""
         embedding = leaky_relu(torch.baddbmm(rest[0], hidden, rest[1]))
         return embedding, torch.baddbmm(rest[2], embedding, rest[3])
 

@@ -1,4 +1,4 @@
-"""How predictions and observations are compared, and the one error that comes of it.
+"""Comparison of predictions with observations, and the loss.
 
 Everything is per fold: predictions are (fold, cell, time), an error is (fold, cell), a loss (fold,).
 
@@ -80,13 +80,13 @@ class Paired(NamedTuple):
 
 
 def weighed(where: Tensor, truth: Truth) -> Tensor:
-    """How much each observation counts."""
+    """Return the weight of each observation."""
     found = (truth.values.isfinite() & where).to(truth.values.dtype)
     return found if truth.quality is None else found * truth.quality
 
 
 def paired_daily(predicted: Tensor, truth: Truth, batch: Compared) -> Paired:
-    """Day by day."""
+    """Pair daily values."""
     in_axis = truth.axis & batch.allowed
     return Paired(predicted, truth.values.nan_to_num(), in_axis, weighed(in_axis, truth), batch.month)
 

@@ -1,4 +1,4 @@
-"""The parameter networks as a table: which net, what it sees, which parameters it gives.
+"""The parameter networks as a table: kind, inputs and outputs of each network.
 
 The fold is an axis: weights are (fold, out, in), what flows is (fold, cell, feature), and every product is a batched
 one. What a net sees of the static features does not change from day to day and is multiplied once per record.
@@ -85,7 +85,7 @@ WATER_NETWORKS: tuple[Net, ...] = (
 
 
 def networks(table: Sequence[Net] = PUBLISHED_NETWORKS, /, **changes: Any) -> tuple[Net, ...]:
-    """Give a table of networks with some of its rows changed.
+    """Return a table of networks with some of its rows changed.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ LISTS = {"inputs", "outputs"}
 
 
 def with_changes(net: Net, change: Mapping[str, Any]) -> Net:
-    """A row with some fields changed, and ``...`` filled in."""
+    """Return a row with some fields changed, and ``...`` filled in."""
     lists = {}
     for field in LISTS & change.keys():
         lists[field] = tuple(name for x in change[field] for name in (getattr(net, field) if x is ... else [x]))
@@ -177,6 +177,6 @@ def row_findings(table: Sequence[Net], known: Collection[str] | None = None) -> 
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Advice for a name that is not known."""
+    """Return the remedy for an unknown name."""
     near = difflib.get_close_matches(str(name), known := list(dict.fromkeys(known)), n=1)
     return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Where a run went wrong: which network or process first gave something that is no number, and on which day."""
+"""Find where a run failed: the network or process that first gave a value that is not finite, and the day."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Failure", "first_failure"]
 
 
 class Failure(NamedTuple):
-    """The first thing that was not finite.
+    """The first value that was not finite.
 
     Parameters
     ----------
@@ -43,19 +43,19 @@ class Failure(NamedTuple):
     spinning: bool
 
     def finding(self, day: str, cell: str) -> Finding:
-        """What to tell the user, who knows days and cells by their names."""
+        """Return the finding, with the day and the cell by name."""
         when = f"on {day}{' of the spin-up' if self.spinning else ''}"
         remedy = "let it give a finite number, with a finite slope, for all it may be given: clamp what it divides by"
         return Finding(self.part, f"{self.problem}, {when}, at {cell}", remedy)
 
 
 class Blamed(Exception):  # noqa: N818
-    """A process gave something that is not finite."""
+    """Raised where a process gives a value that is not finite."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Watched:
-    """Processes that are looked at while they are asked."""
+    """Processes whose values are checked while they are called."""
 
     processes: Processes
 
@@ -64,13 +64,13 @@ class Watched:
 
     @property
     def calls(self) -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
-        """As those of the processes."""
+        """Calls of the processes, checked."""
         return {
             slot: (partial(self.ask, slot, call, names), names) for slot, (call, names) in self.processes.calls.items()
         }
 
     def ask(self, slot: str, call: Callable[..., Any], names: tuple[str, ...], *given: Tensor) -> Any:
-        """Ask a process, and blame it if only what it gives is not finite."""
+        """Call a process, and raise if only its results are not finite."""
         found = call(*given)
         if all(finite(x) for x in given) and not all(finite(x) for x in tree_leaves(found)):
             process = self.processes.evaporation if slot == "limit" else self.processes.all[slot]
@@ -81,7 +81,7 @@ class Watched:
 
 
 def finite(x: Tensor) -> bool:
-    """Whether all of it are numbers."""
+    """Return whether all values are finite."""
     return bool(x.isfinite().all())
 
 
@@ -95,7 +95,7 @@ def first_failure(
     spinup: SpinUp,
     carry: Carry | None = None,
 ) -> Failure | None:
-    """Walk one cell day by day until something is not finite.
+    """Run one cell day by day until a value is not finite.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def first_failure(
 def blamed(
     model: HybridModel, weights: Tensor, today: Tensor, static: Tensor, scaling: Scaling, carry: Carry
 ) -> tuple[str, str]:
-    """Who is to blame for a day, and for what."""
+    """Return the part that failed on a day, and the problem."""
     watched = dataclasses.replace(model, processes=cast("Processes", Watched(model.processes)))
     try:
         watched.run(weights, today, static, scaling, (), carry)

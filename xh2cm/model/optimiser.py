@@ -1,4 +1,4 @@
-"""AdamW for many folds at once, each with a step count of its own."""
+"""AdamW for many folds at once, each with its own step count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DECAY = 0.01
 
 
 class AdamW(NamedTuple):
-    """Weights of all folds and what the optimiser remembers of them.
+    """Weights of all folds and the moments of their gradients.
 
     Equal to `torch.optim.AdamW` with its defaults for every fold alone; a fold that sits a step out is left as it was.
 
@@ -35,7 +35,7 @@ class AdamW(NamedTuple):
 
     @classmethod
     def fresh(cls, weights: Tensor) -> AdamW:
-        """Before the first step."""
+        """Return the state before the first step."""
         return cls(
             weights.clone(),
             torch.zeros_like(weights),
@@ -44,7 +44,7 @@ class AdamW(NamedTuple):
         )
 
     def step(self, gradient: Tensor, rate: Tensor | float, folds: Tensor) -> None:
-        """Move the weights of some folds, in place.
+        """Update the weights of some folds, in place.
 
         Parameters
         ----------

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SpinUp:
-    """How the land is brought into balance before a record is run.
+    """Spin-up: bring the storages into balance before a record is run.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What is printed of a model.
+    """The printed form of a model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One day of land: nine processes, and the step that books what they say."""
+"""One day of land: processes, and the step that updates the storages."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class SoilAndCanopy:
         soil_evaporation_fraction: Tensor,
         transpiration_fraction: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Soil evaporation and transpiration of a day.
+        """Return soil evaporation and transpiration of a day.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class SoilAndCanopyEvaporation(SoilAndCanopy):
     """
 
     def limit(self, net_radiation: Tensor) -> Tensor:
-        """Water that the day's net radiation could evaporate.
+        """Return the water that the net radiation of the day can evaporate.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class PriestleyTaylorEvaporation(SoilAndCanopy):
     )
 
     def limit(self, net_radiation: Tensor, temperature: Tensor, priestley_taylor: Tensor) -> Tensor:
-        """Water that the day could evaporate from a wet surface.
+        """Return the water that can evaporate from a wet surface.
 
         Parameters
         ----------
@@ -173,7 +173,7 @@ class PenmanMonteithEvaporation(SoilAndCanopy):
     )
 
     def limit(self, net_radiation: Tensor, temperature: Tensor, vpd: Tensor, aerodynamic_conductance: Tensor) -> Tensor:
-        """Water that the day could evaporate from a wet surface.
+        """Return the water that can evaporate from a wet surface.
 
         Parameters
         ----------
@@ -192,7 +192,7 @@ class PenmanMonteithEvaporation(SoilAndCanopy):
 
 
 def saturation_slope(temperature: Tensor) -> Tensor:
-    """Slope of the saturation vapour pressure by temperature.
+    """Return the slope of the saturation vapour pressure with temperature.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class WaterUseGPP:
     )
 
     def __call__(self, transpiration: Tensor, co2: Tensor, wue: Tensor, co2_sensitivity: Tensor) -> Tensor:
-        """Gross primary production of a day.
+        """Return gross primary production of a day.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class LightUseGPP:
         closing_vpd: Tensor,
         co2_sensitivity: Tensor,
     ) -> Tensor:
-        """Gross primary production of a day.
+        """Return gross primary production of a day.
 
         Parameters
         ----------

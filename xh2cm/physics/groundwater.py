@@ -1,4 +1,4 @@
-"""Groundwater: what the store releases as baseflow."""
+"""Groundwater: baseflow from the storage."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LinearGroundwater:
     )
 
     def __call__(self, groundwater: Tensor, baseflow_coefficient: Tensor) -> Tensor:
-        """Baseflow of a day.
+        """Return baseflow of a day.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class PowerGroundwater:
     )
 
     def __call__(self, groundwater: Tensor, reference_release: Tensor, recession_exponent: Tensor) -> Tensor:
-        """Baseflow of a day.
+        """Return baseflow of a day.
 
         Parameters
         ----------

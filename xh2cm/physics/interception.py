@@ -33,7 +33,7 @@ class CanopyInterception:
     def __call__(
         self, rainfall: Tensor, available_energy: Tensor, fapar: Tensor, interception_capacity: Tensor
     ) -> Tensor:
-        """Evaporation of intercepted rain.
+        """Return the evaporation of intercepted rain.
 
         Parameters
         ----------

@@ -27,7 +27,7 @@ class BiogenicNEE:
     parameters: ClassVar[tuple[Parameter, ...]] = ()
 
     def __call__(self, gpp: Tensor, ter: Tensor) -> Tensor:
-        """Net ecosystem exchange of a day, positive where the land loses carbon.
+        """Return net ecosystem exchange of a day, positive where the land loses carbon.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The nine slots of a day, and what may stand in each."""
+"""The nine slots of a day, and the processes that may stand in them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ ROOM = "xh2cm.physics."
 
 
 class Process(Protocol):
-    """What may stand in a slot.
+    """A process: it returns fluxes of a day.
 
     A process declares the parameters it needs and is called once a day with what it asks for *by argument name*: any
     state, forcing or parameter, ``temperature`` (degC), and whatever the processes before it have given. It returns the
@@ -191,7 +191,7 @@ class Processes:
 
     @classmethod
     def water(cls, **processes: Process) -> Processes:
-        """The physics of water alone, as the predecessor H2MV walked it: no carbon is booked, and no CO2 needed.
+        """Return the water-only processes, as in the predecessor H2MV; they need no CO2.
 
         Parameters
         ----------
@@ -219,7 +219,7 @@ class Processes:
 
     @property
     def carbon(self) -> bool:
-        """Whether carbon is walked too."""
+        """Whether the carbon cycle is included."""
         return self.gpp is not None
 
     @cached_property
@@ -347,7 +347,7 @@ class Processes:
 
     @cached_property
     def calls(self) -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
-        """For each slot, and for the energy limit, what to call and with which names."""
+        """Function and argument names of each turn, and of the energy limit."""
         called = {turn: self.all[turn].__call__ for turn in self.sound}  # its method: a static one is read right
         if "evaporation" in called and hasattr(self.evaporation, "limit"):
             called["limit"] = self.evaporation.limit
@@ -377,7 +377,7 @@ class Processes:
         return findings
 
     def _undeclared(self) -> list[Finding]:
-        """Say which storages, fluxes, forcing and turns are declared wrongly."""
+        """Return findings for storages, fluxes, forcing and turns that are declared wrongly."""
         findings = []
         names = [type(process).__name__ for process in self.more]
         findings += [
@@ -419,7 +419,7 @@ class Processes:
         return findings
 
     def _flow_findings(self, turn: str, places: Mapping[str, Budget]) -> list[Finding]:
-        """Say which fluxes of a process come from nowhere, go nowhere, or join what cannot be joined."""
+        """Return findings for fluxes with an unknown source or sink, or between two budgets."""
         findings = []
         for flux in declared(self.all[turn], "fluxes"):
             said = f"{turn}.{flux.name}"
@@ -436,7 +436,7 @@ class Processes:
         return findings
 
     def _turn_findings(self, process: Process) -> list[Finding]:
-        """Say why a process cannot be asked when it wants to be."""
+        """Return findings for a process that cannot be called in its turn."""
         name = type(process).__name__
         after = getattr(process, "after", "respiration" if self.carbon else "groundwater")
         can = [slot for slot in self.filled if slot != "nee"]
@@ -500,7 +500,7 @@ class Processes:
 
 
 def misfits(slot: str, process: Any) -> list[Finding]:
-    """What keeps something from standing in a slot, whatever it computes.
+    """Return findings for an object that cannot stand in a slot, whatever it computes.
 
     Parameters
     ----------
@@ -543,6 +543,6 @@ def misfits(slot: str, process: Any) -> list[Finding]:
 
 
 def homes(kind: type) -> list[str]:
-    """Slots a process of the library, or one made from it, is written for: its file is named after the slot."""
+    """Return the slots that a process of the library, or a subclass of one, is written for."""
     files = [cls.__module__.removeprefix(ROOM) for cls in kind.__mro__ if cls.__module__.startswith(ROOM)]
     return [file for file in files if file in SLOTS]

@@ -46,7 +46,7 @@ class Q10Respiration:
     def __call__(
         self, gpp: Tensor, temperature: Tensor, cue: Tensor, basal_respiration: Tensor, q10: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Autotrophic and heterotrophic respiration of a day.
+        """Return autotrophic and heterotrophic respiration of a day.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class LloydTaylorRespiration:
     def __call__(
         self, gpp: Tensor, temperature: Tensor, cue: Tensor, basal_respiration: Tensor, activation: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Autotrophic and heterotrophic respiration of a day.
+        """Return autotrophic and heterotrophic respiration of a day.
 
         Parameters
         ----------

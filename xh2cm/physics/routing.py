@@ -1,4 +1,4 @@
-"""Routing: runoff takes days to arrive."""
+"""Routing of runoff to the outlet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runoff: how the water that the soil does not retain splits into surface runoff and recharge."""
+"""Runoff: partition of the excess water of the soil into surface runoff and recharge."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FractionalRunoff:
     )
 
     def __call__(self, excess_water: Tensor, groundwater_recharge_fraction: Tensor) -> Tensor:
-        """Surface runoff of a day; the remainder of the excess recharges groundwater.
+        """Return surface runoff of a day; the remainder of the excess recharges groundwater.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Snow: how precipitation splits into rain and snowfall, and how much snow melts."""
+"""Snow: partition of precipitation into rain and snowfall, and snow melt."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DegreeDaySnow:
         snow_melt_rate: Tensor,
         snowfall_correction: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Snowfall, rainfall and melt of a day.
+        """Return snowfall, rainfall and melt of a day.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class RadiationSnow:
         snow_temperature: Tensor,
         snowfall_correction: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Snowfall, rainfall and melt of a day.
+        """Return snowfall, rainfall and melt of a day.
 
         Parameters
         ----------

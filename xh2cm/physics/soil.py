@@ -1,4 +1,4 @@
-"""Soil: how much of the water that reaches it stays."""
+"""Soil: retention of the water that reaches it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BucketSoil:
     def __call__(
         self, soil_moisture: Tensor, water_input: Tensor, soil_capacity: Tensor, soil_recharge_fraction: Tensor
     ) -> Tensor:
-        """Fraction of the water input that stays in the soil.
+        """Return the fraction of the water input that stays in the soil.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class BetaSoil:
     def __call__(
         self, soil_moisture: Tensor, water_input: Tensor, soil_capacity: Tensor, recharge_exponent: Tensor
     ) -> Tensor:
-        """Fraction of the water input that stays in the soil.
+        """Return the fraction of the water input that stays in the soil.
 
         Parameters
         ----------
@@ -96,5 +96,5 @@ class BetaSoil:
 
 
 def room(soil_moisture: Tensor, water_input: Tensor, soil_capacity: Tensor) -> Tensor:
-    """Fraction of the water input that fits into the soil; above 1 where more would."""
+    """Return the fraction of the water input that fits into the soil; above 1 where more would."""
     return (soil_capacity - soil_moisture) / water_input.clamp(min=1e-8)

@@ -59,7 +59,7 @@ def step(
     day.ask("evaporation")
     day.book("evaporation", "soil_evaporation", "transpiration")
 
-    day["water_input"] = day[SURFACE_WATER]
+    day["water_input"] = day.places.pop(SURFACE_WATER)
     day.ask("soil")
     day["soil_recharge"] = day["soil_retention"] * day["water_input"]
     excess = (1.0 - day["soil_retention"]) * day["water_input"]
@@ -69,7 +69,7 @@ def step(
     day.ask("runoff")
     day.book("runoff", "surface_runoff")
 
-    day["groundwater_recharge"] = day[SURFACE_WATER]
+    day["groundwater_recharge"] = day.places.pop(SURFACE_WATER)  # all that is left
     day.ask("groundwater")
     day.book("groundwater", "groundwater_recharge", "baseflow")
 
@@ -124,12 +124,14 @@ class Day:
     def book(self, slot: str, *names: str, left: Tensor | None = None) -> None:
         """Move fluxes, then those that the process of the slot and those after it bring; they see what has moved.
 
-        What is `left` of the surface water, if given, is taken instead of the difference.
+        What is `left` of the surface water, if given, takes the place of what was taken out of it.
         """
-        for name in (*names, *self.processes.brings[slot]):
+        for name in names:
             self.move(name)
         if left is not None:
             self.places[SURFACE_WATER] = left
+        for name in self.processes.brings[slot]:
+            self.move(name)
         self.known.update(self.places)
         for turn in self.processes.after[slot]:
             self.ask(turn)
@@ -143,8 +145,8 @@ class Day:
         self.booked.append(name)
         if sink in self.processes.holds:
             self.places[sink] = self.places[sink] + x if sink in self.places else x
-        if source in self.processes.holds:
-            self.places[source] = self.places[source] - x if source in self.places else -x
+        if source in self.places:
+            self.places[source] = self.places[source] - x
 
     def net(self, place: str, budget: str, *, without: Collection[str] = (), out: bool = False) -> Tensor:
         """Return what has moved into a place, less what has left it; or the opposite, what has left it."""

@@ -1,4 +1,4 @@
-"""What each process makes of plausible days: asked once, so that water from nowhere is an error at the start.
+"""Validation of processes on plausible days, so that water from nowhere is an error when the model is made.
 
 The days are wet, dry and frozen, the storages empty, filled and full, the parameters anywhere between their bounds, and
 always the same. Each process is asked alone, with made-up fluxes before it, so that it answers for itself only.
@@ -38,7 +38,7 @@ Between = Callable[..., "Tensor"]
 
 
 class Brought(NamedTuple):
-    """What processes bring beside the published model, and when one of them is asked.
+    """The storages, forcing and fluxes that processes bring, and the turn of one of them.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ CONTENT: Mapping[str, Callable[[Known], Tensor]] = {
 
 
 class Rule(NamedTuple):
-    """A flux, what bounds it, and how to say that it is more."""
+    """An upper bound of a flux, and the message where it is exceeded."""
 
     flux: Callable[[Known], Tensor]
     bound: Callable[[Known], Tensor]
@@ -159,7 +159,7 @@ def probe(
     flows: Mapping[str, tuple[str, str]] | None = None,
     brought: Brought | None = None,
 ) -> list[Finding]:
-    """Ask a process for the fluxes of plausible days.
+    """Call a process on plausible days and return what is wrong.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def probe(
 
 
 def misshapen(who: str, answer: Any, fluxes: Sequence[str]) -> list[Finding]:
-    """Not the fluxes of the slot, each a tensor (fold, cell)."""
+    """Return findings for a wrong number, type or shape of fluxes."""
     several = answer if isinstance(answer, tuple | list) else (answer,)
     count = f"{len(fluxes)} flux{'es' if len(fluxes) > 1 else ''}"
     tuple_of_one = several is answer and len(fluxes) == len(several) == 1
@@ -223,7 +223,7 @@ def misshapen(who: str, answer: Any, fluxes: Sequence[str]) -> list[Finding]:
 
 
 def not_finite(who: str, given: Known, gives: Known) -> list[Finding]:
-    """NaN or infinite where all that is given is finite; or with such a slope, which would end the training."""
+    """Return findings for values or gradients that are not finite for finite arguments."""
 
     def found(what: str, x: Tensor) -> Finding:
         at = int((~x.isfinite()).flatten().nonzero()[0])
@@ -249,7 +249,7 @@ def not_finite(who: str, given: Known, gives: Known) -> list[Finding]:
 
 
 def changed(who: str, given: Known) -> list[Finding]:
-    """What was given and is no longer the same."""
+    """Return findings for arguments that were changed in place."""
     return [
         Finding(who, f"changes {n} in place", f"work on {n}.clone(): only the step moves storages")
         for n, x in given.items()
@@ -258,7 +258,7 @@ def changed(who: str, given: Known) -> list[Finding]:
 
 
 def negative(who: str, known: Known, fluxes: Sequence[str]) -> list[Finding]:
-    """Fluxes that run backwards; NEE may."""
+    """Return findings for negative fluxes; NEE may be negative."""
     lowest = {flux: known[flux].min().item() for flux in fluxes if flux != "nee"}
     return [
         Finding(who, f"{flux} is {low:.4g}, which is negative", f"{flux}.clamp(min=0.0)")
@@ -268,7 +268,7 @@ def negative(who: str, known: Known, fluxes: Sequence[str]) -> list[Finding]:
 
 
 def from_nowhere(who: str, known: Known, rules: Sequence[Rule]) -> list[Finding]:
-    """More than there is."""
+    """Return findings for fluxes that exceed their bounds."""
     findings = []
     for rule in rules:
         flux, bound = rule.flux(known).flatten(), rule.bound(known).flatten()
@@ -322,7 +322,7 @@ def dice(seed: int) -> Between:
 
 @functools.cache
 def plausible() -> dict[str, Tensor]:
-    """A day's forcing, storages and fluxes by name, (fold, cell): each plausible, and agreeing with those before it."""
+    """Return forcing, storages and fluxes of plausible days by name, (fold, cell), consistent with one another."""
     between = dice(1)
     temperature, precipitation = between(-35.0, 45.0), between(0.0, 80.0)
     temperature[:, ::12] = 0.0
@@ -386,7 +386,7 @@ def invented(brought: Brought | None) -> dict[str, Tensor]:
 
 
 def drawn(parameters: Sequence[Parameter]) -> dict[str, Tensor]:
-    """Parameters anywhere between their bounds, which are open; where there is no upper one, about where they start."""
+    """Draw parameters between their bounds; without an upper bound, around their default."""
     between = dice(2)
     found = {}
     for p in parameters:

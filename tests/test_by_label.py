@@ -15,7 +15,7 @@ from xh2cm.evaluate.ensemble import coverage
 
 FIT = {"epochs": 1, "width": 4, "progress": False, "loop": "plain"}
 
-quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 ORDERS = st.tuples(st.permutations(range(2)), st.permutations(range(4)), st.booleans(), st.booleans())
 
@@ -40,7 +40,7 @@ def back(array: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
 @pytest.fixture(scope="module")
 def ds(twin):
     return twin.isel(time=slice(0, 90), month=slice(0, 3))[
-        ["net_radiation", "precipitation", "air_temperature", "vpd", "co2", "ET", "GPP", "awc"]
+        ["net_radiation", "precipitation", "air_temperature", "vpd", "co2", "ET", "GPP", "clay"]
     ]
 
 
@@ -100,12 +100,12 @@ def test_emergent(ds, every, order):
     xr.testing.assert_allclose(found.drop_vars(["lat", "lon"]), expected.drop_vars(["lat", "lon"]))
 
 
-@settings(parent=quick, max_examples=3)
+@settings(parent=quick, max_examples=2)
 @given(order=ORDERS)
 def test_fit_with_labels_a_mask_and_pins(ds, fit, order):
     labels = fit.labels.drop_attrs()
     mask = labels.notnull() & ((labels["lat"] > 0) | (labels["lon"] < 300))
-    capacity = (ds["awc"] * 0 + 100 + ds["lat"]).drop_attrs()
+    capacity = (ds["clay"] * 0 + 100 + ds["lat"]).drop_attrs()
     inputs = {"mask": mask, "pin": {"soil_capacity": capacity}}
     expected = ds.h2cm.fit(labels, **inputs, **FIT)
     turned = {"mask": reordered(mask, order), "pin": {"soil_capacity": reordered(capacity, order)}}
@@ -115,7 +115,7 @@ def test_fit_with_labels_a_mask_and_pins(ds, fit, order):
 @quick
 @given(order=ORDERS)
 def test_response_to_a_field(ds, fit, order):
-    change = (0.01 * ds["lat"] + 0 * ds["awc"]).drop_attrs()
+    change = (0.01 * ds["lat"] + 0 * ds["clay"]).drop_attrs()
     expected = ds.h2cm.response(fit, {"air_temperature": change}, variables=["ET"])["ET"]
     found = ds.h2cm.response(fit, {"air_temperature": reordered(change, order)}, variables=["ET"])["ET"]
     np.testing.assert_array_equal(found, expected)
@@ -139,12 +139,12 @@ def test_other_places_are_refused_everywhere(ds, fit, every, change):
         lambda: ds.h2cm.fit(labels, **FIT),
         lambda: ds.h2cm.fit(2, scheme="groups", groups=labels, **FIT),
         lambda: ds.h2cm.fit(2, scheme="cells", mask=labels.notnull(), **FIT),
-        lambda: ds.h2cm.fit(2, scheme="cells", pin={"soil_capacity": other(ds["awc"].drop_attrs() + 100)}, **FIT),
+        lambda: ds.h2cm.fit(2, scheme="cells", pin={"soil_capacity": other(ds["clay"].drop_attrs() + 100)}, **FIT),
         lambda: mean.h2cm.score(observed),
         lambda: coverage(every, observed),
         lambda: mean.h2cm.score(ds[["ET"]], groups=labels),
         lambda: mean.h2cm.emergent(other(ds.h2cm.check().dataset)),
-        lambda: ds.h2cm.response(fit, {"air_temperature": other(0 * ds["awc"] + 1.0)}),
+        lambda: ds.h2cm.response(fit, {"air_temperature": other(0 * ds["clay"] + 1.0)}),
     ):
         with pytest.raises(InputError):
             call()

@@ -13,9 +13,9 @@ import sys, warnings
 import numpy as np, torch
 from xh2cm.datasets.twin import observe, truth, twin
 torch.set_num_threads(int(sys.argv[1]))
-forcing = twin(cells=(8, 12), years=1)
+forcing = twin(cells=(4, 8), years=1)
 ds = forcing.merge(observe(truth(forcing, passes=1)))
-how = dict(folds=2, scheme="cells", width=48, epochs=1, progress=False, loop=sys.argv[2], patience=None)
+how = dict(folds=2, scheme="cells", width=32, epochs=1, progress=False, loop=sys.argv[2], patience=None)
 if sys.argv[2] == "plain":
     ds, how = ds.isel(time=slice(0, 59), month=slice(0, 2)), {**how, "spinup": 5}
 fit = ds.h2cm.fit(**how)

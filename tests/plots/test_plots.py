@@ -485,6 +485,7 @@ def test_an_overview_computes_a_lazy_prediction_once(every, twin, fit, monkeypat
     lazy = every[list(counts)].chunk(lat=-1, lon=-1, time=-1, fold=-1)
     lazy = lazy.assign({n: lazy[n].copy(data=lazy[n].data.map_blocks(counted, n, dtype=lazy[n].dtype)) for n in counts})
     counts.update(dict.fromkeys(counts, 0))
+    lazy["TWS"] = every["TWS"].chunk(time=100)  # in other chunks than the others
     assert len(lazy.h2cm.plot.overview(twin, fit=fit)) > 8
     assert counts == dict.fromkeys(counts, 1)
 

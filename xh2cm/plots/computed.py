@@ -41,7 +41,7 @@ def computed(dataset: xr.Dataset, folder: str | os.PathLike[str] | None = None) 
     ...     held["ET"].chunks is None
     True
     """
-    if not dataset.chunks:
+    if not any(variable.chunks for variable in dataset.variables.values()):
         yield dataset
     elif dataset.nbytes <= IN_MEMORY:
         yield dataset.compute()

@@ -84,10 +84,10 @@ def test_which_cells_are_usable_follows_for_each_model(ds) -> None:
     co2 = ds["co2"].broadcast_like(ds["clay"]).transpose("time", ...)
     holed = ds.assign(co2=co2.where((ds["lat"] != ds["lat"].values[0]) | (ds["time"] != ds["time"].values[3])))
     reads: Counter[tuple[str, tuple[int, ...]]] = Counter()
-    prepared = counting(holed, reads, lat=2).h2cm.check()
+    prepared = counting(holed, reads, lat=2).h2cm.check(missing="drop")
     assert prepared.usable < prepared.cells
     water = ["net_radiation", "precipitation", "air_temperature", "vpd"]
-    narrow, whole = narrowed(prepared, forcing=water), check(holed.chunk(lat=2), forcing=water)
+    narrow, whole = narrowed(prepared, forcing=water), check(holed.chunk(lat=2), forcing=water, missing="drop")
     assert narrow.usable == whole.usable == prepared.cells
     assert str(narrow) == str(whole)
     xr.testing.assert_identical(narrow.dataset.compute(), whole.dataset.compute())

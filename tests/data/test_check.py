@@ -417,8 +417,19 @@ def gappy() -> xr.Dataset:
     return ds
 
 
-def test_cells_with_gaps_are_dropped_and_counted() -> None:
-    report = check(gappy())
+def test_cells_with_gaps_are_used_on_the_days_they_have() -> None:
+    ds = gappy()
+    report = check(ds)
+    assert report.usable == 3
+    complete = np.isfinite(report.dataset[list(FORCING)].to_array()).all("variable").sum("time")
+    assert report.dataset["forcing_days"].values.tolist() == complete.values.tolist()
+    assert "2 of 3 cells have all forcing on" in str(report)
+    lazy = check(ds.chunk(time=37, site=2)).dataset["forcing_days"]
+    assert lazy.values.tolist() == complete.values.tolist()
+
+
+def test_cells_with_gaps_are_dropped_and_counted_when_asked() -> None:
+    report = check(gappy(), missing="drop")
     assert report.dataset["mask"].values.tolist() == [True, False, False]
     assert report.dropped["vpd is missing on some days"] == 1
     assert report.dropped["precipitation is missing on some days"] == 1
@@ -465,7 +476,7 @@ def test_a_forcing_without_any_value() -> None:
 def test_no_cell_whole() -> None:
     ds = gappy()
     ds["rn"][0, 0] = np.nan
-    finding = finding_of(ds)
+    finding = finding_of(ds, missing="drop")
     assert "none is usable" in finding.problem
     start, end = finding.remedy.split('slice("')[1].split('")')[0].split('", "')
     assert check(ds.sel(time=slice(start, end))).usable >= 1
@@ -474,7 +485,10 @@ def test_no_cell_whole() -> None:
 def test_carbon_dioxide_missing_on_some_days_is_missing_everywhere() -> None:
     ds = world()
     ds["co2"][10:12] = np.nan
-    finding = finding_of(ds)
+    report = check(ds)
+    assert (report.dataset["forcing_days"] == 398).all()
+    assert "co2 is missing on 2 days, the first 2001-01-11: these are used in no cell" in report.notes
+    finding = finding_of(ds, missing="drop")
     assert "missing on 2 of 400 days, the first 2001-01-11" in finding.problem
     assert "interpolate_na" in finding.remedy
 
@@ -521,6 +535,10 @@ def with_targets() -> xr.Dataset:
     return ds.assign(data).assign_coords(month=months)
 
 
+BESIDE = {"mask", "area", "static", "forcing_days"}
+"""What a canonical dataset holds beside forcing and targets."""
+
+
 def test_targets_are_found_and_converted() -> None:
     canonical = check(with_targets()).dataset
     assert {"GPP", "TWS", "ET", "CUE"} <= set(canonical.data_vars)
@@ -531,7 +549,7 @@ def test_targets_are_found_and_converted() -> None:
     assert canonical["static"].sizes["feature"] == 0
     only = check(with_targets(), targets=["gpp"]).dataset
     assert "TWS" not in only
-    assert set(check(with_targets(), targets=[]).dataset.data_vars) == {*FORCING, "mask", "area", "static"}
+    assert set(check(with_targets(), targets=[]).dataset.data_vars) == {*FORCING, *BESIDE}
 
 
 def test_latent_heat_gives_way_to_evaporation() -> None:
@@ -723,7 +741,14 @@ def read_report() -> Report:
 def test_report_in_a_terminal() -> None:
     text = str(read_report())
     assert max(map(len, text.splitlines())) <= 110
-    for part in ("2 of 3 cells usable", "400 days, 2001-01-01 to 2002-02-04", "relative humidity", "depth", "missing"):
+    for part in (
+        "3 of 3 cells usable",
+        "of 3 cells",
+        "400 days, 2001-01-01 to 2002-02-04",
+        "relative humidity",
+        "depth",
+        "missing",
+    ):
         assert part in text
 
 
@@ -756,14 +781,15 @@ def test_delaware(shared: Callable[[str], Path]) -> None:
     report = check(ds)
     assert (report.cells, report.outside, report.usable) == (135, 59, 76)
     assert report.dataset["vpd"].max() == pytest.approx(18.3, abs=0.1)
-    assert set(report.dataset.data_vars) == {*FORCING, "runoff", "mask", "area", "static"}
+    assert set(report.dataset.data_vars) == {*FORCING, "runoff", *BESIDE}
     assert report.dataset["feature"].size == 14
     assert float(report.dataset["area"].sum()) == pytest.approx(float(ds["hru_area"].sum()) * 1e6)
 
 
 def test_towers(shared: Callable[[str], Path]) -> None:
     ds = xr.open_dataset(shared("data/flux_sites_1996_2014.nc"))
-    report = check(ds)
+    assert check(ds).usable == 4
+    report = check(ds, missing="drop")
     assert report.dataset["site"][report.dataset["mask"]].values.tolist() == ["FI-Hyy"]
     assert any("CH-Lae from 2004-01-01 to 2014-12-31" in note for note in report.notes)
     whole = check(ds.sel(time=slice("2004", "2014")))
@@ -832,3 +858,28 @@ def test_chunks_do_not_change_what_is_refused(odd_world: xr.Dataset, chunks: dic
     days = int((odd_world["time"].dt.day <= 3).sum())
     assert found[1].problem.startswith(f"{days * int(odd_world['mask'].sum()):,} values")
     assert findings_of(odd_world.chunk(chunks)) == found
+
+
+def test_gaps_are_filled_when_asked_and_counted() -> None:
+    ds = gappy().assign(era=lambda ds: ds["pr"].fillna(2e-5).assign_attrs(units="kg m-2 s-1"))
+    before = check(ds)
+    assert "filled" not in before.dataset
+    report = check(ds, fill={"precipitation": "era", "vpd": ("linear", 200), "air_temperature": ("climatology", 3)})
+    assert (report.dataset["forcing_days"] >= before.dataset["forcing_days"]).all()
+    missing = {row.name: row.missing for row in before.rows}
+    assert f"precipitation: {missing['precipitation']} missing values filled (era)" in report.notes
+    marks = report.dataset["filled"]
+    assert marks.dims == ("time", "site")
+    changed = report.dataset["precipitation"].notnull() & before.dataset["precipitation"].isnull()
+    assert marks.where(changed, True).all()
+    same = before.dataset["precipitation"].notnull()
+    xr.testing.assert_equal(report.dataset["precipitation"].where(same), before.dataset["precipitation"])
+    lazy = check(ds.chunk(time=100), fill={"precipitation": "era"})
+    assert lazy.dataset["precipitation"].chunks is not None
+    xr.testing.assert_allclose(lazy.dataset["precipitation"].compute(), report.dataset["precipitation"])
+
+
+def test_fills_that_cannot_be_are_told_together() -> None:
+    ds = world(site=["a", "b", "c"])
+    found = findings_of(ds, fill={"precipitation": "neighbour", "rain": "zero", "vpd": "spline"})
+    assert [f.variable for f in found] == ["fill['rain']", "fill['vpd']", "fill['precipitation']"]

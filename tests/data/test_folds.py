@@ -372,8 +372,8 @@ def test_what_fold_labels_gives_it_takes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"folds": 1}, ["folds: 1 leaves nothing", "folds=2"]),
-        ({"folds": 0}, ["folds: 0 leaves nothing"]),
+        ({"folds": 1, "size": 3}, ["size: means nothing where nothing is held out"]),
+        ({"folds": 0}, ["folds: 0 is not a number of folds"]),
         ({"folds": 2.5}, ["folds: 2.5 is neither"]),
         ({"folds": True}, ["folds: True is neither"]),
         ({"folds": np.zeros((20, 20))}, ["neither a whole number nor a DataArray", "xr.DataArray(labels"]),
@@ -394,7 +394,7 @@ def test_what_fold_labels_gives_it_takes() -> None:
         ({"seed": 2**32}, ["seed: 4294967296 is not"]),
         ({"seed": 1.5}, ["seed: 1.5 is not"]),
         ({"scheme": "years"}, ["time: scheme='years' needs it"]),
-        ({"folds": 1, "size": -1, "test": 2, "seed": None}, ["4 problems", "folds", "size", "test", "seed"]),
+        ({"folds": 0, "size": -1, "test": 2, "seed": None}, ["4 problems", "folds", "size", "test", "seed"]),
     ],
 )
 def test_arguments_that_make_no_sense(arguments: dict[str, Any], says: list[str]) -> None:

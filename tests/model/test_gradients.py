@@ -47,7 +47,7 @@ def step(ds, together=None):
     scaling = Scaling(*(x.expand(len(cell), -1) for x in scales.scaling))
     weights = model.initial(torch.Generator().manual_seed(0)).repeat(len(cell), 1).requires_grad_()
 
-    spin, forcing, static = samples.inputs(batch)
+    spin, _, forcing, _, static = samples.inputs(batch)
     with torch.no_grad():
         carry = model.spun_up(weights, spin, static, scaling, WINDOW.spinup)
     fields = sorted({field for target in rows for field in target.fields})

@@ -128,5 +128,5 @@ def test_too_little_memory_says_how_much_is_needed(checked):
 def test_forcing_that_was_lost_since_it_was_checked(checked, kind):
     lost = checked["vpd"].copy(data=checked["vpd"].data.copy())
     lost = lost.where((lost["time"] != lost["time"][5]) | (lost["lon"] != lost["lon"][3]), kind)
-    with pytest.raises(InputError, match=r"vpd: lacks 2 values that it had .* at lat .*, lon .* on 2001-01-06"):
+    with pytest.raises(InputError, match=r"vpd: lacks values on 2 days .* at lat .*, lon .* on 2001-01-06"):
         to_tensors(checked.assign(vpd=lost), "cpu")

@@ -73,6 +73,18 @@ def number_or_name(text: str) -> float | str:
         return text
 
 
+def rule_and_days(text: str) -> str | tuple[str, int]:
+    """Read a rule, and the longest gap in days where one is given."""
+    rule, _, days = text.partition(",")
+    return (rule, int(days)) if days else rule
+
+
+def period_or_places(text: str) -> slice | list[str]:
+    """Read a period FIRST:LAST, either of which may be absent, or places A,B,C."""
+    first, colon, last = text.partition(":")
+    return slice(first or None, last or None) if colon else text.split(",")
+
+
 def mean_and_std(text: str) -> tuple[float, float]:
     """Read two numbers."""
     mean, std = map(float, text.split(","))
@@ -171,7 +183,14 @@ READERS = {
     "memory": Reader(str | None, "BYTES"),
     "save_every": Reader(float, "MINUTES"),
     "device": Reader(str | None, "DEVICE"),
-    "missing": Reader(Literal["drop", "raise"]),
+    "missing": Reader(Literal["skip", "drop", "raise"]),
+    "fill": Reader(Table, "NAME=RULE[,DAYS]", entry(rule_and_days)),
+    "split": Reader(
+        Table,
+        "PART=FIRST:LAST",
+        entry(period_or_places),
+        note="training, validation or test, each a period FIRST:LAST or places A,B.",
+    ),
     "normalise": Reader(Literal["training", "stored"]),
     "loop": Reader(Literal["auto", "plain", "fast"]),
     "member": Reader(str, "MEMBER", completion=one_of(["mean", "all", "held-out"])),

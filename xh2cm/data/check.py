@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 import warnings
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec
@@ -15,10 +16,18 @@ import xarray as xr
 from xh2cm.data.align import doubled, is_place
 from xh2cm.data.chunks import warn_of_slow_chunks
 from xh2cm.data.files import unreadable, unwritten
-from xh2cm.data.findings import empty_findings, oddities, range_findings, unusable_finding
+from xh2cm.data.fill import asked_fills
+from xh2cm.data.findings import (
+    empty_findings,
+    filled_notes,
+    oddities,
+    range_findings,
+    shared_gaps,
+    unusable_finding,
+)
 from xh2cm.data.match import KNOWN, find_variables
 from xh2cm.data.options import CheckOptions, DataOptions
-from xh2cm.data.read_forcing import asked_forcing, read_forcing
+from xh2cm.data.read_forcing import asked_forcing, fill_gaps, read_forcing
 from xh2cm.data.read_land import grid_area, read_area, read_features, read_mask
 from xh2cm.data.read_targets import asked_targets, read_targets, whole_gauges, with_targets
 from xh2cm.data.reading import (
@@ -34,6 +43,7 @@ from xh2cm.data.report import ACTUAL_RANGE, Report, Role, Row, Scan
 from xh2cm.data.scan import (
     Facts,
     fingerprint,
+    forcing_days,
     gaps,
     outside_land,
     reasons_to_drop,
@@ -45,12 +55,15 @@ from xh2cm.data.times import label
 from xh2cm.errors import Finding, H2CMError, H2CMWarning, InputError, closest, mapping_findings, outside
 from xh2cm.options import keywords_of, part
 from xh2cm.targets import Target
-from xh2cm.variables import STATIC
+from xh2cm.variables import FORCING, STATIC
 
 __all__ = ["check", "checked", "narrowed"]
 
 
 Given = ParamSpec("Given")
+
+FORCING_DAYS = {"long_name": "number of days with all forcing", "units": "1"}
+"""Attributes of a count in the canonical dataset: 0 where a cell cannot be used."""
 
 
 def _naming_damage(checking: Callable[Given, Report]) -> Callable[Given, Report]:
@@ -230,8 +243,9 @@ def _scanned(ds: xr.Dataset, options: CheckOptions) -> tuple[Scan, list[Finding]
     if odd := [*mapping_findings(named, '"precipitation": ...'), *_no_texts(ds)]:
         raise InputError(odd)
     names, units = dict(options.names or {}), dict(options.units or {})
-    if options.missing not in ("drop", "raise"):
-        findings.append(Finding("missing", f"is {options.missing!r}", 'give missing="drop" or missing="raise"'))
+    if options.missing not in ("skip", "drop", "raise"):
+        remedy = 'give missing="skip", missing="drop" or missing="raise"'
+        findings.append(Finding("missing", f"is {options.missing!r}", remedy))
     present = [str(name) for name in ds.variables]
     strange = [name for name in units if name not in present and name not in KNOWN]
     findings += [Finding(f"units[{n!r}]", "names no variable of the dataset", closest(n, present)) for n in strange]
@@ -248,6 +262,8 @@ def _scanned(ds: xr.Dataset, options: CheckOptions) -> tuple[Scan, list[Finding]
     wanted, asked = asked_targets(options.targets, names, findings)
     source = with_targets(Input(ds, matches, units, land), wanted)
     driving, sources = read_forcing(source, asked_forcing(options.forcing, findings), findings)
+    fills = asked_fills(options.fill, [*FORCING], present, findings)
+    driving, filled = fill_gaps(source, driving, fills, findings)
     left_out: list[str] = []
     observed, quality, shares = read_targets(source, wanted, asked, findings, notes, left_out)
     found = Found(
@@ -259,6 +275,7 @@ def _scanned(ds: xr.Dataset, options: CheckOptions) -> tuple[Scan, list[Finding]
         shares=shares,
         mask=read_mask(source, options.mask, findings),
         area=read_area(source, findings),
+        filled=filled,
     )
     read_from = _originals(source, found.forcing, found.sources)
     warn_of_slow_chunks(source.dataset[name] for name in read_from)
@@ -276,22 +293,26 @@ def _judged(scan: Scan, findings: Sequence[Finding] = ()) -> Report:
     findings, notes, left_out = list(findings), list(scan.notes), list(scan.left_out)
     impossible = range_findings(scan.found, facts, source)
     found = without_rounding(scan.found, facts, notes)
+    notes += filled_notes(found, facts, scan.options.fill)
     found = with_values(found, facts, source, scan.asked, findings, notes, left_out)
-    outside, reasons = outside_land(found, facts, source), reasons_to_drop(found, facts, source)
+    outside, days = outside_land(found, facts, source), forcing_days(found, facts, source)
+    reasons = reasons_to_drop(found, facts, source, days, whole=missing != "skip")
     usable = np.asarray(~outside & ~np.any([np.zeros(source.shape, dtype=bool), *reasons.values()], axis=0))
     dropped = {reason: int((lost & ~outside).sum()) for reason, lost in reasons.items()}
     found = whole_gauges(found, usable, findings, notes)
-    impossible += empty_findings(found, facts, source, outside)
+    impossible += empty_findings(found, facts, source, outside, whole=missing != "skip")
     findings += impossible
     if not usable.any() and not impossible:  # else these are why
         findings.append(unusable_finding(facts, source, dropped))
     elif missing == "raise":
-        remedy = 'fill it, or leave these cells out: missing="drop"'
+        remedy = 'fill it, use the other days: missing="skip", or leave these cells out: missing="drop"'
         findings += [Finding("cells", f"{reason} in {count:,}", remedy) for reason, count in dropped.items() if count]
     if findings:
         raise InputError(dict.fromkeys(findings))
     notes += oddities(found, facts, source, usable, outside)
-    dataset = _canonical(found, facts, source, usable).assign_attrs(forcing_fingerprint=fingerprint(facts, usable))
+    notes += shared_gaps(found, facts, source)
+    days = np.where(usable, days, 0)
+    dataset = _canonical(found, facts, source, days).assign_attrs(forcing_fingerprint=fingerprint(facts, usable))
     for key in found.forcing:
         ends = [float(facts["forcing", key, end]) for end in ("lowest", "highest")]
         dataset[key].attrs[ACTUAL_RANGE] = np.array(ends, dtype=np.float32)
@@ -336,14 +357,20 @@ def _originals(source: Input, *roles: Mapping[str, xr.DataArray]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in source.dataset]
 
 
-def _canonical(found: Found, facts: Facts, source: Input, usable: np.ndarray) -> xr.Dataset:
+def _canonical(found: Found, facts: Facts, source: Input, days: np.ndarray) -> xr.Dataset:
     """Put the canonical dataset together, with the coordinates of the input."""
     ds, land = source.dataset, source.land
     arrays = {**found.forcing, **found.targets}
     data: dict[Hashable, xr.Variable] = {key: array.variable for key, array in arrays.items()}
     data |= {f"{key}_quality": array.variable for key, array in found.quality.items() if key in found.targets}
     data |= {f"{key}_cells": array.variable for key, array in found.shares.items() if key in found.targets}
-    data["mask"] = xr.Variable(land, usable, STATIC["mask"].attrs)
+    data["mask"] = xr.Variable(land, days > 0, STATIC["mask"].attrs)
+    data["forcing_days"] = xr.Variable(land, days, FORCING_DAYS)
+    if found.filled:
+        everywhere = xr.zeros_like(xr.DataArray(np.zeros((source.days, *source.shape), bool), dims=("time", *land)))
+        marks = functools.reduce(operator.or_, found.filled.values(), everywhere)
+        data["filled"] = marks.transpose("time", *land).variable
+        data["filled"].attrs = {"long_name": "whether any forcing of the day was filled"}
     regular = grid_area(source)
     area = np.ones(source.shape) if regular is None else regular.values
     given = facts.get(("cell", "area", "values"), area)

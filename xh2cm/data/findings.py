@@ -73,7 +73,7 @@ def _likely_units(var: Var, lowest: float, highest: float) -> str:
     return ""
 
 
-def empty_findings(found: Found, facts: Facts, source: Input, outside: np.ndarray) -> list[Finding]:
+def empty_findings(found: Found, facts: Facts, source: Input, outside: np.ndarray, *, whole: bool) -> list[Finding]:
     """Say which variables hold no value, or lack some that all cells share.
 
     Parameters
@@ -83,6 +83,8 @@ def empty_findings(found: Found, facts: Facts, source: Input, outside: np.ndarra
     source : Input
     outside : ndarray of bool
         Cells that are no land.
+    whole : bool
+        Whether a cell must have its forcing on all days.
 
     Returns
     -------
@@ -97,13 +99,53 @@ def empty_findings(found: Found, facts: Facts, source: Input, outside: np.ndarra
             if size and missing == size:
                 remedy = f"give {KNOWN[key].long_name} with values"
                 findings.append(Finding(name, "holds no value at all (all NaN)", remedy))
-            elif missing and role == "forcing" and array.dims == ("time",):
+            elif whole and missing and role == "forcing" and array.dims == ("time",):
                 first = label(source.dataset["time"][int(facts["forcing", key, "first"])])
                 problem = f"is missing on {missing:,} of {size:,} days, the first {first}, and so for every cell"
                 select = windows(facts, source)
                 fill = f'fill it: ds["{name}"] = ds["{name}"].interpolate_na("time")'
                 findings.append(Finding(name, problem, f"{fill}; or {select}" if select else fill))
     return findings
+
+
+def filled_notes(found: Found, facts: Facts, fill: Mapping[str, str | tuple[str, int]] | None) -> Iterator[str]:
+    """Say how many values of each forcing variable were filled, and how.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    fill : mapping
+        As the user gave it.
+
+    Yields
+    ------
+    str
+    """
+    for key in found.filled:
+        rule = (fill or {})[key]
+        how = rule if isinstance(rule, str) else f"{rule[0]}, gaps of up to {rule[1]} days"
+        yield f"{key}: {int(facts['filled', key, 'count']):,} missing values filled ({how})"
+
+
+def shared_gaps(found: Found, facts: Facts, source: Input) -> Iterator[str]:
+    """Name the days that no cell can use, since a variable that all cells share is missing.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+
+    Yields
+    ------
+    str
+    """
+    for key, array in found.forcing.items():
+        missing = array.size - int(facts["forcing", key, "count"].sum()) if array.dims == ("time",) else 0
+        if missing:
+            first = label(source.dataset["time"][int(facts["forcing", key, "first"])])
+            yield f"{key} is missing on {missing:,} days, the first {first}: these are used in no cell"
 
 
 def unusable_finding(facts: Facts, source: Input, dropped: Mapping[str, int]) -> Finding:

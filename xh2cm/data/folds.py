@@ -14,19 +14,17 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.align import PLACES, align
+from xh2cm.data.split import SEEN, TEST, Part, along, split_labels
 from xh2cm.errors import Finding, InputError
 from xh2cm.options import keywords_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 __all__ = ["TEST", "FoldOptions", "LabelOptions", "Scheme", "fold_labels"]
 
 Scheme = Literal["blocks", "degrees", "cells", "groups", "years"]
 """How cells (or years) are put together before they are dealt to the folds."""
-
-TEST = -1
-"""Label of what no fold sees, neither in training nor in validation."""
 
 BLOCK_SIZE = 5.0
 """Side of a block, in cells (`blocks`, as published) or degrees (`degrees`)."""
@@ -44,8 +42,9 @@ class FoldOptions:
     Parameters
     ----------
     folds : int or DataArray
-        Number of folds, at least 2; or labels of your own on the land dimensions, on ``time`` or on both: whole
-        numbers from 0, -1 for test, anything where no cell is usable.
+        Number of folds; 1 trains a single model on everything, for a fixed number of epochs. Or labels of your own on
+        the land dimensions, on ``time`` or on both: whole numbers from 0, -1 for test, -2 for training in every fold,
+        anything where no cell is usable.
     scheme : {"blocks", "degrees", "cells", "groups", "years"}, optional
         What stays together in a fold. ``blocks``: squares of ``size`` x ``size`` cells of a two-dimensional grid,
         drawn as in the published code, sea included. ``degrees``: squares of ``size`` degrees of latitude and
@@ -56,9 +55,13 @@ class FoldOptions:
         Side of a block, 5 by default: cells for ``blocks``, degrees for ``degrees``.
     groups : str or DataArray, optional
         Labels on the land dimensions, or the name of a variable that holds them.
-    test : float, optional
+    test : float or slice, optional
         Share of the blocks set aside as a test set, in no fold, rounded up to whole blocks: 1/13 by default for
-        ``blocks`` as published, else 0.
+        ``blocks`` as published, else 0. Or a period whose days no fold sees, so that folds are held out in space and
+        in time.
+    split : mapping, optional
+        One model in place of folds: ``"training"``, ``"validation"`` and ``"test"``, each a period, a sequence of
+        places, a selection by dimension, a period for each place or a mask; see `xh2cm.data.split.split_labels`.
     """
 
     folds: int | xr.DataArray = 10
@@ -66,7 +69,8 @@ class FoldOptions:
     scheme: Scheme | None = None
     size: float | None = None
     groups: str | xr.DataArray | None = None
-    test: float | None = None
+    test: float | slice | None = None
+    split: Mapping[str, Part] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +132,25 @@ def fold_labels(dataset: xr.Dataset, options: LabelOptions) -> xr.DataArray:
     folds, scheme, size = options.folds, options.scheme, options.size
     groups, test, seed = options.groups, options.test, options.seed
     mask = _usable_cells(dataset)
+    if options.split is not None:
+        given = {"folds": None if isinstance(folds, int) else folds, "scheme": scheme, "size": size, "groups": groups}
+        _refuse(
+            Finding(name, "means nothing beside a split", f"leave {name} out, or split")
+            for name, value in (given | {"test": test}).items()
+            if value is not None
+        )
+        return split_labels(dataset, options.split)
+    if isinstance(test, slice):
+        spatial = dataclasses.replace(options, test=None if scheme == "blocks" else 0)
+        return _in_time(fold_labels(dataset, **vars(spatial)), dataset, test)
+    if _whole(folds) and folds == 1:
+        _refuse(
+            Finding(name, "means nothing where nothing is held out", f"leave {name} out, or give folds=2 or more")
+            for name, value in {"scheme": scheme, "size": size, "groups": groups, "test": test}.items()
+            if value is not None
+        )
+        every = xr.full_like(mask, float(SEEN), dtype=np.float32).where(mask)
+        return _annotated(every, 1, {"scheme": "all"})
     if isinstance(folds, xr.DataArray):
         unused = {"scheme": scheme, "size": size, "groups": groups, "test": test}
         _refuse(
@@ -161,6 +184,16 @@ def fold_labels(dataset: xr.Dataset, options: LabelOptions) -> xr.DataArray:
         remedy = _remedy(works, folds, scheme, side, blocks.size, "time" in dataset.indexes)
         raise InputError(_too_few(blocks, labels, folds, scheme, side, remedy))
     return _annotated(labels, folds, {"scheme": scheme, "seed": int(seed)})
+
+
+def _in_time(labels: xr.DataArray, dataset: xr.Dataset, period: slice) -> xr.DataArray:
+    """Set the days of a period aside, beside the cells of each fold."""
+    days = along(dataset, "time", period, "test")
+    if not days.any():
+        raise InputError([Finding("test", f"{period} holds no day of the record", "give a period within the record")])
+    whole = labels.where(~days, float(TEST)).where(labels.notnull())
+    order = ("time", *(d for d in labels.dims if d != "time"))
+    return whole.transpose(*order).astype(np.float32).assign_attrs(labels.attrs)
 
 
 def _refuse(findings: Iterable[Finding]) -> None:
@@ -200,7 +233,7 @@ def _unfit_arguments(
             "folds=10, or folds=xr.DataArray(labels, dims=mask.dims, coords=mask.coords)",
         )
     elif folds < 2:
-        yield Finding("folds", f"{folds} leaves nothing to validate with", "folds=2 or more")
+        yield Finding("folds", f"{folds} is not a number of folds", "folds=2 or more, or folds=1 to hold nothing out")
     if scheme not in schemes:
         yield Finding("scheme", f"{scheme!r} does not exist", f"scheme={_nearest(str(scheme), schemes)}")
         return

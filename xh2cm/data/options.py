@@ -43,8 +43,14 @@ class DataOptions(NameOptions):
     mask : str or DataArray, optional
         Land mask: true, or 0.5 and more. By default a variable such as ``mask`` or ``lsm``, or wherever there is
         forcing.
-    missing : {"drop", "raise"}
-        Leave out land cells that lack forcing on some days, or a static feature, and count them; or raise an error.
+    missing : {"skip", "drop", "raise"}
+        What to do about missing forcing. ``"skip"``: a cell is used on the days on which it has all forcing, in
+        stretches between gaps. ``"drop"``: a cell with a gap is left out. ``"raise"``: it is an error. Cells without a
+        static feature are left out and counted, or an error with ``"raise"``.
+    fill : mapping of str to str or (str, int), optional
+        Rules by which short gaps of the forcing are filled, by variable: ``"linear"``, ``"zero"``, ``"climatology"``,
+        ``"neighbour"`` or the name of a variable that stands in; with the longest gap in days, if not that of the rule:
+        ``{"air_temperature": "linear", "precipitation": ("zero", 2)}``. Nothing is filled by default.
 
     Examples
     --------
@@ -56,7 +62,8 @@ class DataOptions(NameOptions):
 
     static: Sequence[str] | None = None
     mask: str | xr.DataArray | None = None
-    missing: Literal["drop", "raise"] = "drop"
+    missing: Literal["skip", "drop", "raise"] = "skip"
+    fill: Mapping[str, str | tuple[str, int]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,9 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.derive import DERIVATIONS, NEEDS, day_angle
-from xh2cm.data.reading import Input, _axes, _bare, _names, _read_fitting, called
+from xh2cm.data.fill import RULES, Fill, filled
+from xh2cm.data.reading import Input, _axes, _bare, _names, _read_fitting, called, place_name
+from xh2cm.data.units import to_canonical
 from xh2cm.errors import Finding, InputError, closest
 from xh2cm.variables import FORCING, SOURCES
 
@@ -94,6 +96,60 @@ def read_forcing(
         elif key not in DERIVATIONS or not broken - {"precipitation", "co2"}:  # else the broken may be all that lacks
             findings.append(_absent(source, key))
     return {key: (given | derived)[key] for key in wanted if key in given | derived}, sources
+
+
+def fill_gaps(
+    source: Input, forcing: Mapping[str, xr.DataArray], fills: Mapping[str, Fill], findings: list[Finding]
+) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
+    """Fill gaps of the forcing by the rules that were asked for.
+
+    Parameters
+    ----------
+    source : Input
+    forcing : mapping of str to DataArray
+    fills : mapping of str to Fill
+    findings : list of Finding
+        Added to.
+
+    Returns
+    -------
+    forcing, filled : dict of str to DataArray
+        The forcing, and by variable which of its values were filled.
+    """
+    found, marks = dict(forcing), {}
+    time = _bare(source.dataset["time"])
+    for key, fill in fills.items():
+        if key not in forcing:
+            continue
+        other, places = None, None
+        try:
+            if fill.rule == "neighbour":
+                places = neighbours(source, key)
+            elif fill.rule not in RULES:
+                units = source.units.get(fill.rule)
+                other = _bare(to_canonical(source.dataset[fill.rule], FORCING[key], units)).astype("float32")
+        except InputError as error:
+            findings += error.findings
+            continue
+        found[key] = filled(forcing[key], fill, time, other, places)
+        marks[key] = forcing[key].isnull() & found[key].notnull()
+    return found, marks
+
+
+def neighbours(source: Input, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return latitudes and longitudes of places along the only land axis.
+
+    Raises
+    ------
+    InputError
+        If there is another number of land axes, or no places.
+    """
+    names = [place_name(source, place) for place in ("latitude", "longitude")]
+    if len(source.land) != 1 or not all(names) or source.shape[0] < 2:
+        problem = "needs at least two places along one axis, with latitude and longitude"
+        raise InputError([Finding(f"fill[{key!r}]", f"'neighbour' {problem}", "give another rule, such as 'linear'")])
+    latitude, longitude = (np.asarray(source.dataset[name].values, dtype=float) for name in names)
+    return latitude, longitude
 
 
 def _chunks(source: Input) -> dict[Hashable, tuple[int, ...]]:

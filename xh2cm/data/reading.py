@@ -87,6 +87,8 @@ class Found:
         The mean of which cells a target's gauges show.
     mask, area : DataArray, optional
         Given by the user.
+    filled : mapping of str to DataArray
+        Values of the forcing that were missing and have been filled.
     """
 
     forcing: Mapping[str, xr.DataArray]
@@ -97,6 +99,7 @@ class Found:
     shares: Mapping[str, xr.DataArray]
     mask: xr.DataArray | None
     area: xr.DataArray | None
+    filled: Mapping[str, xr.DataArray] = dataclasses.field(default_factory=dict)
 
 
 def with_time(ds: xr.Dataset, matches: Mapping[str, list[Match]], findings: list[Finding]) -> xr.Dataset:

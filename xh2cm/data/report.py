@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
 import xarray as xr
 
 from xh2cm.html import Markup, block, details, items, table
@@ -179,6 +180,20 @@ class Report:
         caption = f"xh2cm check: {self._headline()}. {self.period}; {_extent(self.dataset)}."
         return table(caption, head, names, numbers=("range", "missing"), groups=True) + Markup("").join(told)
 
+    def _gaps(self) -> str:
+        """Say how many days the cells with gaps in their forcing have."""
+        days, every = self.dataset["forcing_days"].values, self.dataset.sizes["time"]
+        short = np.sort(days[(days > 0) & (days < every)])
+        if not short.size:
+            return ""
+        number = f"{short[0]:,}" if short[0] == short[-1] else f"{short[0]:,} to {short[-1]:,}"
+        cells = f"{short.size:,} of {_cells(self.usable)}" if self.usable > 1 else "the cell"
+        have = "have" if short.size > 1 else "has"
+        return (
+            f"{cells} {have} all forcing on {number} of {every:,} days (median {np.median(short):,.0f}); each is "
+            "trained and predicted on the days it has"
+        )
+
     def _headline(self) -> str:
         return f"{self.usable:,} of {self.cells:,} {'cell' if self.cells == 1 else 'cells'} usable"
 
@@ -205,6 +220,8 @@ class Report:
             yield "Derived", derived
         if dropped:
             yield "Cells not used", dropped
+        if gaps := self._gaps():
+            yield "Records with gaps", [gaps]
         yield f"Static features ({len(features)})", [", ".join(features) or "none"]
         if self.notes:
             yield "Notes", list(self.notes)

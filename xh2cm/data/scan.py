@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.gaps import complete_days, missing_runs
 from xh2cm.data.match import KNOWN
 from xh2cm.data.reading import Found, Input, called, within_forcing
 from xh2cm.errors import Finding
@@ -20,6 +21,7 @@ from xh2cm.variables import FORCING, Var
 __all__ = [
     "Facts",
     "fingerprint",
+    "forcing_days",
     "gaps",
     "outside_land",
     "reasons_to_drop",
@@ -65,12 +67,14 @@ def survey(found: Found, source: Input) -> Facts:
         For every variable ``lowest``, ``highest`` (of finite values within the mask; infinite where there is none),
         the number of values ``below``, ``rounding`` and ``above`` its plausible range, and ``count``, the number of
         finite values along all but the land axes; of lazy forcing also ``sum`` and ``squares`` along these; ``bits``,
-        their binary digits added up along these, of what a model reads; ``present``, on time and land, for a few cells.
+        their binary digits added up along these, of what a model reads; of forcing ``gaps``, the runs of missing days;
+        ``present``, on time and land, for a few cells.
     """
     asked: dict[Fact, xr.DataArray] = {}
     for key, array in found.forcing.items():
         depth = SUPERSATURATION if _is_derived_deficit(key, array) else ROUNDING
         asked |= _asked("forcing", key, array, source, found.mask, FORCING[key], depth)
+        asked["forcing", key, "gaps"] = missing_runs(array, source.land, source.shape, key)
         if array.dims == ("time",):
             asked["forcing", key, "first"] = (~_finite(array)).argmax("time")
     for key, array in found.sources.items():
@@ -81,6 +85,8 @@ def survey(found: Found, source: Input) -> Facts:
     for key, array in found.quality.items():
         asked["quality", key, "odd"] = ((array < 0) | (array > 1)).sum()
         asked["quality", key, "absent"] = (array.isnull() & _finite(found.targets[key])).sum()
+    for key, mark in found.filled.items():
+        asked["filled", key, "count"] = mark.sum()
     if {"temperature_min", "temperature_max"} <= found.sources.keys():
         crossed = found.sources["temperature_max"] < found.sources["temperature_min"]
         asked["sources", "temperature_max", "crossed"] = crossed.sum()
@@ -221,6 +227,8 @@ def _apart(known: Mapping[Fact, xr.DataArray], source: Input) -> Iterator[tuple[
 
 
 def _values(array: xr.DataArray, source: Input) -> np.ndarray:
+    if array.dtype == object:
+        return np.asarray(array.values)
     order = [dim for dim in ("time", *source.land) if dim in array.dims]
     return np.asarray(array.transpose(*order).values)
 
@@ -374,8 +382,8 @@ def outside_land(found: Found, facts: Facts, source: Input) -> np.ndarray:
     return np.asarray(~np.any(seen, axis=0))
 
 
-def reasons_to_drop(found: Found, facts: Facts, source: Input) -> dict[str, np.ndarray]:
-    """Tell which cells each variable leaves unusable.
+def forcing_days(found: Found, facts: Facts, source: Input) -> np.ndarray:
+    """Count the days on which each cell has all forcing.
 
     Parameters
     ----------
@@ -385,12 +393,38 @@ def reasons_to_drop(found: Found, facts: Facts, source: Input) -> dict[str, np.n
 
     Returns
     -------
+    ndarray of int
+        On the land axes.
+    """
+    gaps = [facts["forcing", key, "gaps"] for key in found.forcing]
+    return complete_days(gaps, math.prod(source.shape), source.days).reshape(source.shape)
+
+
+def reasons_to_drop(
+    found: Found, facts: Facts, source: Input, days: np.ndarray, *, whole: bool
+) -> dict[str, np.ndarray]:
+    """Tell which cells each variable leaves unusable.
+
+    Parameters
+    ----------
+    found : Found
+    facts : Facts
+    source : Input
+    days : ndarray of int
+        From `forcing_days`.
+    whole : bool
+        Whether a cell must have its forcing on all days.
+
+    Returns
+    -------
     dict of str to ndarray of bool
         Reason to cells on the land axes.
     """
     reasons = {}
+    if not whole:
+        reasons["there is no day with all forcing"] = days == 0
     for key, array in found.forcing.items():
-        if set(source.land) <= set(array.dims):
+        if whole and set(source.land) <= set(array.dims):
             reasons[f"{key} is missing on some days"] = facts["forcing", key, "count"] < source.days
     for name in found.features:
         reasons[f"static feature {name} is missing"] = facts["features", name, "count"] == 0

@@ -557,10 +557,7 @@ class HybridModel:
         for _ in range(spinup.passes):
             before = carry
             carry, _ = self.run(weights, forcing, static, scaling, (), before, loop)
-            if spinup.drift is not None and all(
-                bool(((getattr(carry.state, name) - getattr(before.state, name)).abs() <= spinup.drift).all())
-                for name in self.processes.water_storages
-            ):
+            if spinup.settled(before.state, carry.state, self.processes.water_storages):
                 break
         return carry
 

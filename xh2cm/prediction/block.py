@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import xarray as xr
+from torch.utils._pytree import tree_map
 
 from xh2cm.data.folds import TEST
 from xh2cm.data.read_land import place
 from xh2cm.errors import Finding, InputError
 from xh2cm.loop.compiled import Loop
 from xh2cm.loop.threads import reproducible_threads
-from xh2cm.model import Scaling, SpinUp
+from xh2cm.model import Scaling, SpinUp, ragged
 from xh2cm.model.nonfinite import first_failure
 from xh2cm.prediction.restart import (
+    ENDED,
     NAME,
     carried,
     packed,
     unpacked,
 )
 from xh2cm.settings import Member
+from xh2cm.train.record import Record, stretches
 from xh2cm.train.tensors import to_device
 
 if TYPE_CHECKING:
@@ -61,15 +64,15 @@ class Runner:
         Parameters
         ----------
         *arrays : ndarray
-            The forcings (..., time), static features (..., feature), mask (...), fold labels (..., 1 or time), for each
-            axis of the land what it adds to the number of a cell (...), and the state to start from
-            (..., fold, carried), without which there is a spin-up.
+            The forcings (..., time), static features (..., feature), number of days with all forcing, 0 where there is
+            no prediction (...), fold labels (..., 1 or time), for each axis of the land what it adds to the number of a
+            cell (...), and the state to start from (..., fold, carried), without which there is a spin-up.
 
         Returns
         -------
         ndarray, or a tuple of them
             For each field (..., time) or (...), with a fold axis before the time for ``member="all"``, then the state
-            (..., fold, carried); NaN where the mask is false.
+            (..., fold, carried); NaN where and when there is no prediction.
 
         Raises
         ------
@@ -78,23 +81,23 @@ class Runner:
             is no number.
         """
         count = len(self.fit.model.forcing)
-        forcing, (static, mask, labels, *rest) = arrays[:count], arrays[count:]
+        forcing, (static, known, labels, *rest) = arrays[:count], arrays[count:]
         numbers, starts = rest[: self.land.ndim], rest[self.land.ndim :]
-        land, days, carry = mask.shape, len(self.time), carried(self.fit.model)
+        land, days, carry = known.shape, len(self.time), carried(self.fit.model)
         self.raise_unless_as_checked(forcing, land)
 
         def cells(array: np.ndarray, rank: int = 1) -> np.ndarray:
             """One axis of cells; an array on time or features alone is the same for all."""
             own = array.shape[array.ndim - rank :]
-            return np.broadcast_to(array, (*land, *own)).reshape(mask.size, *own)
+            return np.broadcast_to(array, (*land, *own)).reshape(known.size, *own)
 
         *flat, features, label = (cells(array) for array in (*forcing, static, labels))
         number, start = cells(np.asarray(sum(numbers)), 0), [cells(array, 2) for array in starts]
-        index = np.flatnonzero(mask.reshape(-1))
+        index = np.flatnonzero(known.reshape(-1))
         kept = (len(self.fit.folds),) if self.member == "all" else ()
         shapes = [(*kept, *((days,) if self.varies(field) else ())) for field in self.fields]
         shapes += [(len(self.everyone), carry)] if self.keeps else []
-        results = [np.full((mask.size, *shape), np.nan, np.float32) for shape in shapes]
+        results = [np.full((known.size, *shape), np.nan, np.float32) for shape in shapes]
         for at in range(0, len(index), self.batch):
             some = index[at : at + self.batch]
             for rows, positions in self.groups(label[some]):
@@ -102,7 +105,7 @@ class Runner:
                 places = [self.everyone.index(row) for row in rows]
                 inputs = np.stack([x[chosen] for x in flat], -1), features[chosen, : self.columns]
                 before = start[0][chosen[:, None], places] if start else None
-                self.raise_unless_complete(*inputs, before, number[chosen])
+                self.raise_unless_complete(*inputs, before, known.reshape(-1)[chosen], number[chosen])
                 found = self.run(rows, *inputs, before)
                 self.raise_unless_finite(found, rows, *inputs, before, number[chosen])
                 for result, values in zip(results, found[: len(self.fields)], strict=False):
@@ -168,12 +171,55 @@ class Runner:
     def walk(
         self, rows: list[int], forcing: Tensor, static: Tensor, carry: Carry | None
     ) -> tuple[Carry, dict[str, Tensor]]:
-        """Walk the record from what was carried, or after a spin-up: what `HybridModel.run` gives of the fields."""
+        """Run the record from a state, or after a spin-up; see `HybridModel.run`.
+
+        Where the forcing has gaps each stretch of days is run by itself, NaN on the days between: the first from the
+        state, if the gap before it is no longer than `SpinUp.bridge` days.
+        """
         weights, scaling = self.of(rows)
         model, period = self.fit.model, slice(0, self.spinup.days or forcing.shape[2])
+        complete = forcing[0].isfinite().all(-1)
+        goes_on = carry is None or bool(carry.state[0].isfinite().all())
+        if not (complete.all() and goes_on):
+            return self.walk_stretches(rows, forcing, static, carry, complete)
         if carry is None:
             carry = model.spun_up(weights, forcing[:, :, period], static, scaling, self.spinup, self.loop)
         return model.run(weights, forcing, static, scaling, self.fields, carry, self.loop)
+
+    def walk_stretches(
+        self, rows: list[int], forcing: Tensor, static: Tensor, carry: Carry | None, complete: Tensor
+    ) -> tuple[Carry, dict[str, Tensor]]:
+        """Run the stretches of days that are `complete` (cell, time), and lay what they give on the time axis."""
+        (weights, scaling), model, time = self.of(rows), self.fit.model, forcing.shape[2]
+        record = Record.of(len(complete), time, complete, self.spinup.bridge, forcing.device)
+        cell, length = record.cell, record.days
+        nth = torch.arange(int(length.max()), device=cell.device)
+        day = record.day[cell[:, None], record.first[:, None] + nth.minimum(length[:, None] - 1)]
+        x, s = forcing[:, cell[:, None], day], static[:, cell]
+        spin = length.clamp(max=self.spinup.days or time)
+        how, folds = (model, weights), (len(rows), -1)
+        now = ragged.spun_up(*how, x[:, :, : int(spin.max())], s, scaling, self.spinup, self.loop, spin.expand(folds))
+        if carry is not None:
+            held = (record.first == 0) & (day[:, 0] <= self.spinup.bridge)
+
+            def begun(own: Tensor, given: Tensor) -> Tensor:
+                given = given[:, cell]
+                return torch.where(held.view(-1, *[1] * (own.ndim - 2)) & given.isfinite(), given, own)
+
+            now = tree_map(begun, now, carry)
+        after, outputs = ragged.run(*how, x, s, scaling, self.fields, now, self.loop, length.expand(folds))
+        inside = nth < length[:, None]
+        where = cell[:, None].expand_as(inside)[inside], day[inside]
+        last = torch.searchsorted(cell, torch.arange(len(complete), device=cell.device), right=True) - 1
+        laid = {}
+        for name, values in outputs.items():
+            if values.ndim == 3:
+                laid[name] = values.new_full((len(rows), len(complete), time), torch.nan)
+                laid[name][:, where[0], where[1]] = values[:, inside]
+            else:
+                laid[name] = values[:, last] if values.ndim == 2 else values
+        ended = time - 1 - record.day[:, -1] > self.spinup.bridge
+        return tree_map(lambda x: torch.where(ended.view(-1, *[1] * (x.ndim - 2)), ENDED, x[:, last]), after), laid
 
     def raise_unless_as_checked(self, forcing: Sequence[np.ndarray], land: tuple[int, ...]) -> None:
         """Say which forcing is of another shape than when the dataset was opened."""
@@ -188,23 +234,33 @@ class Runner:
             raise InputError(findings)
 
     def raise_unless_complete(
-        self, forcing: np.ndarray, static: np.ndarray, before: np.ndarray | None, numbers: np.ndarray
+        self,
+        forcing: np.ndarray,
+        static: np.ndarray,
+        before: np.ndarray | None,
+        known: np.ndarray,
+        numbers: np.ndarray,
     ) -> None:
-        """Say what has gaps in cells that `check` found usable, on which day and where."""
+        """Say what has other gaps than when it was checked, on which day and where."""
         findings = []
-        for k, name in enumerate(self.fit.model.forcing):
-            if len(gaps := np.argwhere(~np.isfinite(forcing[..., k]))):
-                cell, day = gaps[0]
-                when = f"{self.time[day]!s:.10}, at {place(self.land, int(numbers[cell]))}"
-                problem = f"was complete when it was checked, and now is {forcing[cell, day, k]} on {when}"
-                findings.append(Finding(name, f"{problem} (and in {len(gaps) - 1:,} more places of this chunk)", AGAIN))
+        complete = np.isfinite(forcing).all(-1)
+        lost = known - complete.sum(1)
+        if (lost > 0).any():
+            cell = int(np.argmax(lost > 0))
+            day = int(np.argmin(complete[cell]))
+            k = int(np.argmin(np.isfinite(forcing[cell, day])))
+            when = f"{self.time[day]!s:.10}, at {place(self.land, int(numbers[cell]))}"
+            problem = f"was complete when it was checked, and now is {forcing[cell, day, k]} on {when}"
+            more = int(lost.clip(0).sum()) - 1
+            name = self.fit.model.forcing[k]
+            findings.append(Finding(name, f"{problem} (and on {more:,} more days of cells of this chunk)", AGAIN))
         for k, name in enumerate((*self.fit.features, *self.fit.model.maps)):
             if not np.isfinite(static[:, k]).all():
                 cell = int(np.argmin(np.isfinite(static[:, k])))
                 where = place(self.land, int(numbers[cell]))
                 problem = f"was complete when it was checked, and now is {static[cell, k]} at {where}"
                 findings.append(Finding(name, problem, AGAIN))
-        if before is not None and len(gaps := np.argwhere(~np.isfinite(before).all(-1))):
+        if before is not None and len(gaps := np.argwhere(np.isnan(before).any(-1))):
             where = place(self.land, int(numbers[gaps[0, 0]]))
             problem = f"has gaps at {where}, where there is forcing now"
             remedy = "start from one of the same cells and member, kept whole; or leave these cells out with mask=..."
@@ -222,19 +278,30 @@ class Runner:
         numbers: np.ndarray,
     ) -> None:
         """Say which process or network gave something that is no number, on which day and where."""
-        lost = [np.argwhere(~np.isfinite(x).all(-1) if x.ndim > 2 else ~np.isfinite(x)) for x in found]
-        if not any(map(len, lost)):
+        complete = np.isfinite(forcing).all(-1)
+        fields = found[: len(self.fields)]
+        lost = [~np.isfinite(x) & complete[:, None] if x.ndim > 2 else ~np.isfinite(x)[..., None] for x in fields]
+        lost += [np.isnan(x) for x in found[len(self.fields) :]]
+        if not any(x.any() for x in lost):
             return
-        cell, row = next(where[0] for where in lost if len(where))
+        cell, row, day = next(np.argwhere(x)[0] for x in lost if x.any())
         weights, scaling = self.of([rows[row]])
-        x, s = (self.tensor([rows[row]], values[cell : cell + 1]) for values in (forcing, static))
+        stretch = self.stretch(complete[cell], int(day))
+        x, s = (self.tensor([rows[row]], values[cell : cell + 1]) for values in (forcing[:, stretch], static))
         spin = x[:, :, : self.spinup.days or x.shape[2]]
-        carry = None if before is None else self.start(before[cell : cell + 1, row : row + 1])
+        held = before is not None and stretch[0] <= self.spinup.bridge and np.isfinite(before[cell, row]).all()
+        carry = self.start(before[cell : cell + 1, row : row + 1]) if before is not None and held else None
         failure = first_failure(self.fit.model, weights, spin, x, s, scaling, self.spinup, carry)
         where = place(self.land, int(numbers[cell]))
         if failure is None:
             raise InputError([Finding("prediction", f"is not finite at {where}", 'look at it with loop="plain"')])
-        raise InputError([failure.finding(f"{self.time[failure.day]!s:.10}", where)])
+        raise InputError([failure.finding(f"{self.time[stretch[failure.day]]!s:.10}", where)])
+
+    def stretch(self, complete: np.ndarray, day: int) -> np.ndarray:
+        """Return the days of the stretch of a cell, `complete` (time,), that holds a day, or else of its last."""
+        _, first, days = stretches(complete[None], self.spinup.bridge)
+        every = [np.flatnonzero(complete)[at : at + n] for at, n in zip(first, days, strict=True)]
+        return next((one for one in every if day in one), every[-1])
 
     def reduced(self, values: np.ndarray, label: np.ndarray) -> np.ndarray:
         """From (cell, fold, ...) to what is asked for."""

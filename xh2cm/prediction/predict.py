@@ -17,9 +17,9 @@ from dask.delayed import delayed
 
 from xh2cm.data.align import align
 from xh2cm.data.cf import CONVENTIONS, with_axes
-from xh2cm.data.folds import TEST
 from xh2cm.data.pins import read_pins
 from xh2cm.data.report import ACTUAL_RANGE
+from xh2cm.data.split import SEEN, TEST
 from xh2cm.errors import Finding, FitError, H2CMWarning, InputError, closest, outside
 from xh2cm.loop.compiled import paying
 from xh2cm.model import Scaling, SpinUp
@@ -137,7 +137,7 @@ def predict_dataset(dataset: xr.Dataset, options: PredictOptions, *, maps: xr.Da
         tuple(fields),
         member,
         None if options.device is None else str(options.device),
-        spinup or (fit.spinup if start is None else SpinUp(passes=0)),
+        spinup or fit.spinup,
         BATCH,
         paying(options.loop, work),
         indexed(dataset["mask"]),
@@ -243,7 +243,12 @@ def over_land(
     ]
     forcing = dataset[list(model.forcing)]
     lazy = any(array.chunks is not None for array in forcing.data_vars.values())
-    given = [*forcing.data_vars.values(), static, dataset["mask"], held_labels(dataset, runner.fit, runner.member)]
+    given = [
+        *forcing.data_vars.values(),
+        static,
+        dataset["forcing_days"],
+        held_labels(dataset, runner.fit, runner.member),
+    ]
     given += [*numbers, *([] if start is None else [start if lazy else start.load()])]
     runner = dataclasses.replace(runner, fit=without_history(runner.fit))
     if lazy:  # whole records, and everything else cut as their cells are
@@ -364,6 +369,8 @@ def held_labels(dataset: xr.Dataset, fit: Fit, member: Member) -> xr.DataArray:
         on=[*(["time"] if on_time else []), *(mask.dims if on_land else [])],
         remedy="predict cells and days that the fit was made on, or give member='mean', which is not held out",
     )
+    if bool((labels == SEEN).any()):
+        raise FitError("held-out predictions need folds: this fit was trained on cells or days that no fold held out")
     known = labels.isin(list(fit.folds)) | (labels == TEST)
     if bool((labels.notnull() & ~known).any()):
         raise FitError(f"held-out predictions need every fold: this fit holds only {list(fit.folds)}")

@@ -23,6 +23,9 @@ __all__ = ["AXES", "NAME", "about_state", "carried", "packed", "read_state", "un
 NAME = "state"
 """Name of the variable."""
 
+ENDED = float("inf")
+"""The state of a cell whose record ended too long before the last day: it is spun up anew when it is gone on with."""
+
 AXES = ("state_fold", "carried")
 """Its axes beside those of the land: the folds, and all that a cell hands from one day to the next."""
 

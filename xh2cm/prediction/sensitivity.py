@@ -119,7 +119,7 @@ def altered(dataset: xr.Dataset, change: Change, factor: Change) -> tuple[str, x
         name: array.transpose(*order, missing_dims="ignore").astype(np.float32).assign_attrs(dataset[name].attrs)
         for name, array in new.items()
     }
-    if findings := impossible(changed, dataset["mask"]):
+    if findings := impossible(changed, dataset):
         raise InputError(findings)
 
     def told(value: float | xr.DataArray) -> str:
@@ -154,15 +154,16 @@ def aligned(
         return value
 
 
-def impossible(changed: Mapping[str, xr.DataArray], mask: xr.DataArray) -> list[Finding]:
-    """Find values on usable cells that are not finite, or beyond what a forcing can be; read in one pass.
+def impossible(changed: Mapping[str, xr.DataArray], dataset: xr.Dataset) -> list[Finding]:
+    """Count values of usable cells that a change made not finite, or that no forcing can have, in one pass.
 
     The range of each changed forcing becomes its attribute `ACTUAL_RANGE`.
     """
+    mask = dataset["mask"]
     counts = {
         name: xr.concat(
             [
-                (~np.isfinite(a) & mask).sum(),
+                (~np.isfinite(a) & np.isfinite(dataset[name]) & mask).sum(),
                 ((a < FORCING[name].lower) & mask).sum(),
                 ((a > FORCING[name].upper) & mask).sum(),
             ],
@@ -214,7 +215,8 @@ class Slopes(Runner):
         with torch.enable_grad():
             x = self.tensor(rows, forcing).clone().requires_grad_()  # a copy for each fold
             series = self.walk(rows, x, self.tensor(rows, static), self.start(before))[1][self.fields[0]]
-            (slopes,) = torch.autograd.grad(series[:, :, list(self.days)].mean(-1).sum(), x)
+            (slopes,) = torch.autograd.grad(series[:, :, list(self.days)].nanmean(-1).nansum(), x)
+            slopes = slopes.where(x.isfinite().all(-1, keepdim=True), torch.nan)
         return [slope.transpose(0, 1).cpu().numpy() for slope in slopes.unbind(-1)]
 
 

@@ -260,7 +260,7 @@ def fit_dataset(
     cells = portions.first.cells
     rows = chosen_targets({n: o.step for n, o in cells.targets.items()}, targets, options.weights, model.outputs)
     numbers = np.unique(labels.where(dataset["mask"]) if labels.dims != ("time",) else labels)
-    known = [int(k) for k in numbers[numbers >= 0]]
+    known = [int(k) for k in numbers[numbers >= 0]] or [0]  # nothing held out: one model of everything
     chosen = chosen_folds(known, options.only)
     known_before = chosen_priors(options.priors, model)
     notes = tuple(remarks(labels, dataset["mask"], cells, rows, training))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from xh2cm.data.split import TEST
 from xh2cm.errors import Finding, InputError
 from xh2cm.model.hybrid import Scaling
 from xh2cm.targets import Target
@@ -44,7 +45,7 @@ def sums(values: Tensor, label: Tensor) -> dict[int, Tensor]:
     cells = max(AT_ONCE // max(values[:1].numel(), 1), 1)
     for some, of_some in zip(values.split(cells), label.split(cells), strict=True):
         for one in of_some.unique().tolist():
-            if one >= 0:
+            if one != TEST:
                 chosen = (
                     some[of_some[:, 0] == one]
                     if label.shape[1] == 1
@@ -69,7 +70,7 @@ def moments(found: dict[int, Tensor], folds: Sequence[int], like: Tensor) -> tup
 def sums_of(portion: Portion, targets: Sequence[Target], everyone: int) -> Sums:
     """Sums of the forcing, the static features and the targets of some cells; `everyone` is a label of no fold."""
     cells, label = portion
-    whole = label if label.shape[1] == 1 else torch.where((label >= 0).any(1, keepdim=True), everyone, -1)
+    whole = label if label.shape[1] == 1 else torch.where((label != TEST).any(1, keepdim=True), everyone, TEST)
     features = cells.static[:, : len(cells.features)].unsqueeze(1)  # behind them stand maps, which no net sees
     found = {"static": sums(features, whole)}  # years share their cells
     if cells.forcing.shape[2]:
@@ -105,15 +106,16 @@ def forcing_sums(facts: Facts, dataset: xr.Dataset, labels: xr.DataArray, drivin
     Returns
     -------
     Sums or None
-        None if labels change from day to day, or sums were not counted.
+        None if labels change from day to day, records have gaps, or sums were not counted.
     """
     mask = dataset["mask"].values
-    if "time" in labels.dims or not all(("forcing", name, "sum") in facts for name in driving):
+    whole = bool((dataset["forcing_days"].values[mask] == dataset.sizes["time"]).all())
+    if "time" in labels.dims or not whole or not all(("forcing", name, "sum") in facts for name in driving):
         return None
-    label = np.nan_to_num(labels.transpose(*dataset["mask"].dims).values, nan=-1)[mask].astype(int)
+    label = np.nan_to_num(labels.transpose(*dataset["mask"].dims).values, nan=TEST)[mask].astype(int)
     each = [[np.broadcast_to(facts["forcing", n, what], mask.shape)[mask] for what in SUMMED] for n in driving]
     found: dict[int, Tensor] = {}
-    for one in np.unique(label[label >= 0]).tolist():
+    for one in np.unique(label[label != TEST]).tolist():
         chosen = [[values[label == one].astype(np.float64).sum() for values in parts] for parts in each]
         found[one] = torch.tensor(chosen, dtype=torch.float64).T
     return {"forcing": found}

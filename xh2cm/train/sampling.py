@@ -1,6 +1,7 @@
 """Samples and batches: windows of cells that each fold sees, as tensors.
 
-A sample is a cell and a window of its record; a fold sees those its label does not forbid.
+A sample is a cell and a window of its record; a fold sees those its label does not forbid. Where the forcing of a cell
+has gaps, its record is the row of days that have all forcing (`Record`), and no window crosses a long gap.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import scipy.sparse.csgraph
 import torch
 import xarray as xr
 
+from xh2cm.data.split import TEST
 from xh2cm.model.loss import Compared, Gauges, Split, Truth
 from xh2cm.settings import Training
 from xh2cm.targets import Target
+from xh2cm.train.record import Record
 from xh2cm.train.tensors import Cells, Observed
 
 if TYPE_CHECKING:
@@ -68,6 +71,29 @@ class Batch(NamedTuple):
     counts: Tensor  # (fold, sample) bool
 
 
+class Inputs(NamedTuple):
+    """What the samples of a batch are run on; a sample with fewer days than others repeats its last."""
+
+    spin: Tensor  # (fold, sample, day, forcing)
+    spin_days: Tensor  # (fold, sample)
+    forcing: Tensor  # (fold, sample, day, forcing)
+    days: Tensor  # (fold, sample)
+    static: Tensor  # (fold, sample, feature)
+
+
+class View(NamedTuple):
+    """The days and months that the windows of a batch look at."""
+
+    day: Tensor  # (fold, sample, day) position on the time axis
+    inside: Tensor  # (fold, sample, day) whether it belongs to the window, and does not only fill it up
+    month: Tensor  # (fold, sample, month) number among those of the record
+    in_record: Tensor  # (fold, sample, month) whether the record still holds it
+
+
+CELLS = 1024
+"""Cells whose days are looked at together when windows are chosen."""
+
+
 def label_tensor(labels: xr.DataArray, cells: Cells) -> Tensor:
     """Fold labels of the cells.
 
@@ -113,27 +139,52 @@ class Samples:
     training: Training
 
     @cached_property
-    def length(self) -> int:
-        """Days of a window."""
-        days = self.cells.forcing.shape[1]
-        return min(self.training.window or days, days)
+    def record(self) -> Record:
+        """Days with all forcing, those of all cells together where a gauge shows their mean."""
+        cells, device = self.cells, self.cells.forcing.device
+        complete = cells.complete
+        if complete is not None and len(self.group.unique()) < len(self.group):
+            group = self.group.to(device)
+            lost = complete.new_zeros(int(group.max()) + 1, complete.shape[1], dtype=torch.int32)
+            complete = (lost.index_add(0, group, (~complete).int()) == 0)[group]
+        return Record.of(len(cells.forcing), cells.forcing.shape[1], complete, self.training.start.bridge, device)
 
     @cached_property
-    def starts(self) -> Tensor:
-        """First days of the windows; the last one reaches back where the record is no multiple of the window."""
-        days = self.cells.forcing.shape[1]
-        first = [*range(0, days - self.length + 1, self.length)]
-        return torch.tensor(first if first[-1] + self.length == days else [*first, days - self.length])
+    def length(self) -> int:
+        """Days of the longest window."""
+        longest = int(self.record.days.max()) if len(self.record.days) else 1
+        return min(self.training.window or longest, longest)
+
+    @cached_property
+    def windows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Cell, first day and days of each window; the last one of a stretch reaches back where they do not add up.
+
+        By first day, then by cell; in memory of the CPU. Days are numbered among those of the cell.
+        """
+        cell, first, days = (x.cpu() for x in (self.record.cell, self.record.first, self.record.days))
+        length = days.clamp(max=self.length)
+        number = -(-days // length)
+        stretch = torch.repeat_interleave(torch.arange(len(days)), number)
+        nth = torch.arange(len(stretch)) - (number.cumsum(0) - number)[stretch]
+        start = first[stretch] + torch.minimum(nth * length[stretch], (days - length)[stretch])
+        order = (start * len(self.record.day) + cell[stretch]).argsort(stable=True)
+        return cell[stretch][order], start[order], length[stretch][order]
 
     @cached_property
     def months(self) -> int:
         """Most months a window touches."""
-        month = self.cells.calendar.month.cpu()
-        return int((month[self.starts + self.length - 1] - month[self.starts]).max()) + 1
+        cell, start, days = self.windows
+        month, day = self.cells.calendar.month.cpu(), self.record.day.cpu()
+        first, last = month[day[cell, start]], month[day[cell, start + days - 1]]
+        return int((last - self.origin(first)).max()) + 1
+
+    def origin(self, month: Tensor) -> Tensor:
+        """First month of the windows that begin in some months: their own, but the same for all whole records."""
+        return month if self.training.window is not None else torch.zeros_like(month)
 
     def allowed(self, label: Tensor, fold: Tensor, split: Split) -> Tensor:
         """Return where a label allows a fold to see the data."""
-        return (label >= 0) & (label != fold) if split == "training" else label == fold
+        return (label != TEST) & (label != fold) if split == "training" else label == fold
 
     @cached_property
     def group(self) -> Tensor:
@@ -157,39 +208,44 @@ class Samples:
         return self._drawn[fold, split]
 
     def draw(self, fold: int, split: Split) -> Drawn:
-        """The samples a fold may see.
-
-        Windows (not whole records) without a single observation are left out: they would only take time.
-        """
+        """The samples a fold may see."""
         label = self.label.cpu()
         mine = self.allowed(label, torch.tensor(fold), split)
-        pairs = []
-        for start in self.starts.tolist():
-            days = slice(start, start + self.length)
-            chosen = mine.any(1) if mine.shape[1] == 1 else mine[:, days].any(1)
-            if self.training.window is not None:
-                chosen &= self.observed(days, mine)
-            pairs.append(torch.stack([chosen.nonzero().squeeze(1), torch.full((int(chosen.sum()),), start)]))
-        cell, start = torch.cat(pairs, 1)
+        some = torch.arange(len(mine)).split(CELLS)
+        chosen = torch.cat([self.chosen(mine, cells) for cells in some]).sort()[0]
+        cell, start, _ = (x[chosen] for x in self.windows)
         together = self.group[cell] + start * (int(self.group.max()) + 1)
         block = torch.unique(together, return_inverse=True)[1]
         order = block.argsort(stable=True)
         return Drawn(cell[order], start[order], block[order])
 
-    def observed(self, days: slice, mine: Tensor) -> Tensor:
-        """Cells with any observation in some days that may be looked at."""
-        found = torch.zeros(len(mine), dtype=torch.bool)
+    def chosen(self, mine: Tensor, cells: Tensor) -> Tensor:
+        """Numbers of the windows of some cells in which a fold may look at a day.
+
+        Windows (not whole records) without a single observation are left out: they would only take time.
+        """
+        cell, start, days = self.windows
+        number = ((cell >= cells[0]) & (cell <= cells[-1])).nonzero().squeeze(1)
+        row, begin = cell[number] - cells[0], start[number]
+        there = mine[cells].expand(-1, self.cells.forcing.shape[1])
+        if self.training.window is not None:
+            there = there & self.observed(cells)
+        until = torch.nn.functional.pad(
+            there.gather(1, self.record.day[cells].cpu()).cumsum(1, dtype=torch.int32), (1, 0)
+        )
+        return number[until[row, begin + days[number]] > until[row, begin]]
+
+    def observed(self, cells: Tensor) -> Tensor:
+        """Days (cell, time) on which some cells have any observation, of whatever target."""
+        found = torch.zeros(len(cells), self.cells.forcing.shape[1], dtype=torch.bool)
         month = self.cells.calendar.month.cpu()
         for target in self.targets:
             seen = self.cells.targets[target.name]
-            finite = seen.values.isfinite().cpu()
-            if seen.shares is not None:  # what a gauge shows is seen in each of its cells
-                finite = ((seen.shares.cpu() > 0).T.float() @ finite.float()) > 0
-            if seen.step == "static":
-                found |= finite[:, 0]
-            else:
-                on_days = finite if seen.step == "daily" else finite[:, month]
-                found |= (on_days[:, days] & (mine if mine.shape[1] == 1 else mine[:, days])).any(1)
+            if seen.shares is None:
+                finite = seen.values[cells].isfinite().cpu()
+            else:  # what a gauge shows is seen in each of its cells
+                finite = ((seen.shares[:, cells].cpu() > 0).T.float() @ seen.values.isfinite().cpu().float()) > 0
+            found |= finite[:, month] if seen.step == "monthly" else finite  # a static one is seen on any day
         return found
 
     def observations(self) -> Counter[tuple[str, int]]:
@@ -215,91 +271,102 @@ class Samples:
             counts.update({(target.name, k): n for k, n in zip(labels.tolist(), number.tolist(), strict=True)})
         return counts
 
-    def inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def inputs(self, batch: Batch) -> Inputs:
         """Forcing of the spin-up and of the window, and static features, (fold, sample, ...)."""
-        spin = min(self.training.start.days or self.length, self.cells.forcing.shape[1])
-        before = self.window((batch.start - spin).clamp(min=0), spin)
-        at = batch.cell.unsqueeze(-1)
-        return (
-            self.cells.forcing[at, before],
-            self.cells.forcing[at, self.window(batch.start, self.length)],
+        days, stretch = self.days(batch), self.record.at(batch.cell, batch.start)
+        spin = self.record.days[stretch].clamp(max=self.training.start.days or self.length)
+        before = (batch.start - spin).maximum(self.record.first[stretch])  # or the first days of the stretch
+        cell = batch.cell.unsqueeze(-1)
+        return Inputs(
+            self.cells.forcing[cell, self.window(batch, before, spin, int(spin.max()))],
+            spin,
+            self.cells.forcing[cell, self.window(batch, batch.start, days, int(days.max()))],
+            days,
             self.cells.static[batch.cell],
         )
 
-    def window(self, start: Tensor, length: int) -> Tensor:
-        """Days of windows, (fold, sample, length)."""
-        return start.unsqueeze(-1) + torch.arange(length, device=start.device)
+    def window(self, batch: Batch, start: Tensor, days: Tensor, width: int) -> Tensor:
+        """Positions on the time axis, (fold, sample, width), of days that follow each other; the last is repeated."""
+        nth = torch.arange(width, device=start.device).minimum(days.unsqueeze(-1) - 1)
+        return self.record.day[batch.cell.unsqueeze(-1), start.unsqueeze(-1) + nth]
 
     def truth(self, batch: Batch, split: Split, stds: dict[str, Tensor]) -> tuple[dict[str, Truth], Compared]:
         """Return the observations, and which of them count."""
+        view = self.view(batch, int(self.days(batch).max()))
         label = self.label[batch.cell]  # (fold, sample, 1 or time)
         if label.shape[2] > 1:
-            label = label.gather(2, self.window(batch.start, self.length))
-        allowed = self.allowed(label, batch.folds[:, None, None], split).expand(-1, -1, self.length)
-        compared = self.compared(batch, self.cells.area[batch.cell], allowed)
+            label = label.gather(2, view.day)
+        allowed = self.allowed(label, batch.folds[:, None, None], split) & view.inside
+        compared = self.compared(batch, view, self.cells.area[batch.cell], allowed)
         truths = {}
         for target in self.targets:
-            seen, gauges = self.cells.targets[target.name], None
-            shown = batch
+            seen, gauges, shown, seen_at = self.cells.targets[target.name], None, batch, view
             if seen.shares is not None:
-                shown, gauges = self.gauges(batch, seen.shares, compared)
-            truths[target.name] = self.laid(seen, shown, stds[target.name])._replace(gauges=gauges)
+                shown, seen_at, gauges = self.gauges(batch, seen.shares, compared)
+            truths[target.name] = self.laid(seen, shown, seen_at, stds[target.name])._replace(gauges=gauges)
         return truths, compared
 
-    def months_of(self, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Months that windows touch, (fold, sample, month), and which of them the calendar still holds."""
-        last = len(self.cells.calendar.days) - 1
-        month = self.cells.calendar.month[start].unsqueeze(-1) + torch.arange(self.months, device=start.device)
-        return month.clamp(max=last), month <= last
+    def days(self, batch: Batch) -> Tensor:
+        """Days of the windows of a batch, (fold, sample)."""
+        return self.record.days[self.record.at(batch.cell, batch.start)].clamp(max=self.length)
 
-    def compared(self, batch: Batch, area: Tensor, allowed: Tensor) -> Compared:
+    def view(self, batch: Batch, width: int) -> View:
+        """The days and months of the windows of a batch, as many days for each as the longest has."""
+        days = self.days(batch)
+        day = self.window(batch, batch.start, days, width)
+        inside = torch.arange(width, device=day.device) < days.unsqueeze(-1)
+        last = len(self.cells.calendar.days) - 1
+        first = self.origin(self.cells.calendar.month[day[..., 0]]).unsqueeze(-1)
+        month = first + torch.arange(self.months, device=day.device)
+        return View(day, inside, month.clamp(max=last), month <= last)
+
+    def compared(self, batch: Batch, view: View, area: Tensor, allowed: Tensor) -> Compared:
         """The samples of a batch as the losses want them."""
         calendar = self.cells.calendar
-        month, inside = self.months_of(batch.start)
-        days = self.window(batch.start, self.length)
         return Compared(
             counts=batch.counts,
             area=area,
             allowed=allowed,
-            month=calendar.month[days] - month[..., :1],
-            month_days=torch.where(inside, calendar.days[month], 0),
-            of_year=calendar.of_year[month],
+            month=calendar.month[view.day] - view.month[..., :1],
+            month_days=torch.where(view.in_record, calendar.days[view.month], 0),
+            of_year=calendar.of_year[view.month],
         )
 
-    def laid(self, seen: Observed, batch: Batch, std: Tensor) -> Truth:
+    def laid(self, seen: Observed, batch: Batch, view: View, std: Tensor) -> Truth:
         """A target in the windows of a batch, whose ``cell`` is its row."""
-        at, days = batch.cell.unsqueeze(-1), self.window(batch.start, self.length)
-        month, inside = self.months_of(batch.start)
+        at = batch.cell.unsqueeze(-1)
         if seen.step == "monthly":
-            values, axis = torch.where(inside, seen.values[at, month], torch.nan), seen.axis[month] & inside
+            values = torch.where(view.in_record, seen.values[at, view.month], torch.nan)
+            axis = seen.axis[view.month] & view.in_record
         elif seen.step == "daily":
-            values, axis = seen.values[at, days], seen.axis[days]
+            values, axis = seen.values[at, view.day], seen.axis[view.day]
         else:
             values, axis = seen.values[batch.cell], seen.axis.expand(*batch.cell.shape, 1)
         quality = seen.quality
         if quality is not None:
-            quality = quality[at, {"monthly": month, "daily": days}.get(seen.step, torch.zeros_like(at))]
+            quality = quality[at, {"monthly": view.month, "daily": view.day}.get(seen.step, torch.zeros_like(at))]
         return Truth(values, axis, seen.step, std, quality)
 
-    def gauges(self, batch: Batch, shares: Tensor, compared: Compared) -> tuple[Batch, Gauges]:
+    def gauges(self, batch: Batch, shares: Tensor, compared: Compared) -> tuple[Batch, View, Gauges]:
         """The gauges all of whose cells a batch holds, as a batch of their own, and their shares of its samples."""
-        shown = []  # of each fold: gauge, first day, shares (sample,)
+        shown = []  # of each fold: gauge, one of its cells, first day, shares (sample,)
         for cell, start, counts in zip(batch.cell, batch.start, batch.counts, strict=True):
             rows = []
             for first in start[counts].unique().tolist():
                 share = shares[:, cell] * (counts & (start == first))
                 whole = (share.sum(1) > 1 - 1e-3).nonzero().squeeze(1)
-                rows.append((whole, torch.full_like(whole, first), share[whole]))
+                rows.append((whole, cell[share[whole].argmax(1)], torch.full_like(whole, first), share[whole]))
             shown.append([torch.cat(x) for x in zip(*rows, strict=True)])
-        most = max(len(gauge) for gauge, _, _ in shown)
+        most = max(len(gauge) for gauge, *_ in shown)
         padded = torch.nn.utils.rnn.pad_sequence
-        gauge, start, share = (padded([x[i] for x in shown], batch_first=True) for i in range(3))
+        gauge, cell, start, share = (padded([x[i] for x in shown], batch_first=True) for i in range(4))
         counts = torch.stack([torch.arange(most, device=gauge.device) < len(x[0]) for x in shown])
         alike = Batch(batch.folds, gauge, start, counts)
+        view = self.view(Batch(batch.folds, cell, start, counts), compared.allowed.shape[2])
         theirs = (share > 0).float()
         hidden = torch.bmm(theirs, (~compared.allowed).float()) > 0  # a gauge shows nothing where one cell is hidden
         area = torch.bmm(theirs.double(), compared.area.unsqueeze(2).double()).squeeze(2)
-        return alike, Gauges(share, self.compared(alike, area, ~hidden))
+        return alike, view, Gauges(share, self.compared(alike, view, area, ~hidden))
 
 
 def batches(drawn: dict[int, Drawn], size: int, device: torch.device) -> Iterator[Batch]:
@@ -308,8 +375,9 @@ def batches(drawn: dict[int, Drawn], size: int, device: torch.device) -> Iterato
     for at in range(max(map(len, steps.values()), default=0)):
         part = {k: pieces[at] for k, pieces in steps.items() if len(pieces) > at}
         most = max(len(one.cell) for one in part.values())
+        filled = [torch.arange(most) * (torch.arange(most) < len(one.cell)) for one in part.values()]  # by the first
         cell, start = (
-            torch.stack([torch.nn.functional.pad(x, (0, most - len(x))) for x in of_folds]).to(device)
+            torch.stack([x[rows] for x, rows in zip(of_folds, filled, strict=True)]).to(device)
             for of_folds in list(zip(*part.values(), strict=True))[:2]
         )
         counts = torch.stack([torch.arange(most) < len(one.cell) for one in part.values()])

@@ -125,9 +125,11 @@ class Portions:
             least = format_bytes(2 * max(used) + READING * of_cell * max(cells))
             raise InputError([Finding("memory", f"is {format_bytes(most)}, but {together}", f"give at least {least}")])
 
+        gaps = bool((dataset["forcing_days"].values[mask.values] < days).any())  # where they lie, the forcing says
+
         def load(chosen: Sequence[int], forcing: bool) -> Portion:
             boxes = [box for at in sorted(chosen) for box in blocks[at]]
-            cells = to_tensors(dataset, device, targets, boxes=boxes, forcing=forcing)
+            cells = to_tensors(dataset, device, targets, boxes=boxes, forcing=forcing or gaps)
             behind = [maps[n].transpose(*mask.dims).values.reshape(-1)[cells.index] for n in maps.data_vars]
             layers = [cells.static, *(torch.from_numpy(x).to(cells.static)[:, None] for x in behind)]
             cells = dataclasses.replace(cells, static=torch.cat(layers, 1))

@@ -71,6 +71,8 @@ class Cells:
         Names of the forcings and of the static features.
     scales : dict of str to (mean, std)
         Stored ``mean`` and ``std`` attributes of forcings, static features and targets, where the dataset has them.
+    complete : Tensor of bool, (cell, time), or None
+        Days on which a cell has all forcing; on others the forcing is NaN. None where there are no others.
 
     Examples
     --------
@@ -91,6 +93,7 @@ class Cells:
     driving: tuple[str, ...]
     features: tuple[str, ...]
     scales: dict[str, tuple[Any, Any]]
+    complete: Tensor | None = None
 
     def to_dataset(self, values: Mapping[str, Tensor | np.ndarray]) -> xr.Dataset:
         """Put values of the cells back on the land.
@@ -166,6 +169,9 @@ def calendar_of(time: xr.DataArray) -> Calendar:
     )
 
 
+ROWS = 1024
+"""Cells whose days are looked at together."""
+
 AT_ONCE = 2**26
 """Bytes from which on parts of a dataset are not read together."""
 
@@ -223,9 +229,9 @@ def to_tensors(
         rows = np.searchsorted(index, number.isel(box).values[land.values])
         for k, name in enumerate(needed):
             values = flat(part[name], land, "time")
-            refuse_lost(values, name, mask, index[rows], time)
             driven[torch.from_numpy(rows), :, k] = torch.from_numpy(values.astype(np.float32, copy=False))
         read.append((part.drop_vars(needed), land, rows))
+    complete = complete_days(driven, dataset, mask, index) if forcing else None
 
     def cells_first(array: xr.DataArray, *last: Hashable) -> np.ndarray:
         """Values of the usable cells, (cell, ...)."""
@@ -251,6 +257,7 @@ def to_tensors(
         driving=driving,
         features=tuple(str(f) for f in dataset["feature"].values),
         scales={str(name): scale for name, scale in scales.items()},
+        complete=None if complete is None else complete.to(where),
     )
 
 
@@ -276,22 +283,34 @@ def flat(array: xr.DataArray, land: xr.DataArray, *last: Hashable) -> np.ndarray
     return whole
 
 
-def refuse_lost(values: np.ndarray, name: str, mask: xr.DataArray, numbers: np.ndarray, time: xr.DataArray) -> None:
-    """Refuse forcing (cell, time) that was complete when it was checked, and no longer is.
+def complete_days(forcing: Tensor, dataset: xr.Dataset, mask: xr.DataArray, index: np.ndarray) -> Tensor | None:
+    """Find the days (cell, time) on which each cell has all forcing, and make all of it NaN on the others.
+
+    Returns
+    -------
+    Tensor of bool, (cell, time), or None
+        None where all cells have all forcing on all days.
 
     Raises
     ------
     InputError
-        That says which, where and when.
+        If a cell has fewer of these days than when it was checked: the first is named.
     """
-    if np.isfinite(values).all():
-        return
-    lost = ~np.isfinite(values)
-    cell, day = np.argwhere(lost)[0]
-    where = f"at {place(mask, int(numbers[cell]))} on {time.values[day]!s:.10}"
-    problem = f"lacks {lost.sum():,} values that it had when it was checked, the first {where}"
-    remedy = "the store has changed, or a chunk of it is gone: mend it, and check again"
-    raise InputError([Finding(name, problem, remedy)])
+    complete = torch.cat([part.isfinite().all(-1) for part in forcing.split(ROWS)])
+    time, found = dataset["time"], complete.sum(1).numpy()
+    known = dataset["forcing_days"].transpose(*mask.dims).values.reshape(-1)[index]
+    if (lost := found < known).any():
+        cell = int(np.argmax(lost))
+        day = int(np.argmin(complete[cell].numpy()))
+        name = [name for name in FORCING if name in dataset][int(np.argmin(forcing[cell, day].isfinite().numpy()))]
+        where = f"at {place(mask, int(index[cell]))} on {time.values[day]!s:.10}"
+        problem = f"lacks values on {int((known - found)[lost].sum()):,} days on which it had them when it was checked"
+        remedy = "the store has changed, or a chunk of it is gone: mend it, and check again"
+        raise InputError([Finding(name, f"{problem}; one of the first is {where}", remedy)])
+    if complete.all():
+        return None
+    forcing.masked_fill_(~complete.unsqueeze(-1), torch.nan)
+    return complete
 
 
 def observe(dataset: xr.Dataset, name: str, index: np.ndarray, cells_first: Any) -> Observed:

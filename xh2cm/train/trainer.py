@@ -26,8 +26,10 @@ from tqdm.notebook import tqdm_notebook
 
 from xh2cm.console import printed
 from xh2cm.data.read_land import place
+from xh2cm.data.split import TEST
 from xh2cm.errors import Finding, H2CMWarning, InputError
 from xh2cm.loop.compiled import Loop, paying
+from xh2cm.model import ragged
 from xh2cm.model.hybrid import HybridModel, Scaling
 from xh2cm.model.loss import SPLITS, Split, losses
 from xh2cm.model.nonfinite import first_failure
@@ -195,7 +197,7 @@ class Counts:
             shares = portion.cells.targets[target.name].shares
             if shares is not None:
                 there = shares.sum(1) > 0
-                lost = there & (gauge_label(portion.label, shares) < 0).all(1)
+                lost = there & (gauge_label(portion.label, shares) == TEST).all(1)
                 before = self.split.get(target.name, (torch.zeros_like(there), torch.zeros_like(lost)))
                 self.split[target.name] = before[0] | there, before[1] | lost
 
@@ -395,10 +397,12 @@ class Trainer:
         """Losses of a batch, each (fold,)."""
         rows = self.rows(batch)
         scaling = Scaling(*(x[rows] for x in self.scales.scaling))
-        spin, forcing, static = samples.inputs(batch)
+        given, how = samples.inputs(batch), (self.model, weights)
         with torch.no_grad():
-            carry = self.model.spun_up(weights, spin, static, scaling, self.training.start, self.loop)
-        _, outputs = self.model.run(weights, forcing, static, scaling, self.fields, carry, self.loop)
+            carry = ragged.spun_up(
+                *how, given.spin, given.static, scaling, self.training.start, self.loop, given.spin_days
+            )
+        _, outputs = ragged.run(*how, given.forcing, given.static, scaling, self.fields, carry, self.loop, given.days)
         truths, compared = samples.truth(batch, split, {name: std[rows] for name, std in self.scales.targets.items()})
         return losses(self.targets, outputs, truths, compared, self.priors)
 
@@ -479,23 +483,25 @@ def process_failure(
     samples: Samples, batch: Batch, model: HybridModel, weights: Tensor, scaling: Scaling
 ) -> Finding | None:
     """Find the process that gave a value that is not finite in the samples of a fold, with its day and cell."""
-    inputs = samples.inputs(batch)
+    given, spinup = samples.inputs(batch), samples.training.start
     names = [name for name in model.outputs if model.outputs[name] in OUTPUTS.values()]
     with torch.no_grad():
-        carry = model.spun_up(weights, inputs[0], inputs[2], scaling, samples.training.start)
-        _, outputs = model.run(weights, inputs[1], inputs[2], scaling, names, carry)
+        carry = ragged.spun_up(model, weights, given.spin, given.static, scaling, spinup, "plain", given.spin_days)
+        _, outputs = ragged.run(model, weights, given.forcing, given.static, scaling, names, carry, "plain", given.days)
     lost = torch.stack([~x[0].isfinite().all(-1) for x in outputs.values()]).any(0) & batch.counts[0]
     if not lost.any():
         return None
     one = int(lost.nonzero()[0])
-    spin, forcing, static = (x[:, one : one + 1] for x in inputs)
-    failure = first_failure(model, weights, spin, forcing, static, scaling, samples.training.start)
-    cells, start = samples.cells, int(batch.start[0, one])
+    days, before = int(given.days[0, one]), int(given.spin_days[0, one])
+    spin, forcing = given.spin[:, one : one + 1, :before], given.forcing[:, one : one + 1, :days]
+    failure = first_failure(model, weights, spin, forcing, given.static[:, one : one + 1], scaling, spinup)
     if failure is None:
         return None
-    first = start if not failure.spinning else max(start - spin.shape[2], 0)
-    where = place(cells.mask, int(cells.index[int(batch.cell[0, one])]))
-    return failure.finding(f"{cells.time.values[first + failure.day]!s:.10}", where)
+    cells, cell, start = samples.cells, int(batch.cell[0, one]), int(batch.start[0, one])
+    stretch = samples.record.at(batch.cell[0, one], batch.start[0, one])
+    first = start if not failure.spinning else max(start - before, int(samples.record.first[stretch]))
+    day = int(samples.record.day[cell, first + failure.day])
+    return failure.finding(f"{cells.time.values[day]!s:.10}", place(cells.mask, int(cells.index[cell])))
 
 
 def unfinished(model: HybridModel, loss: dict[str, Tensor], gradient: Tensor, at: int) -> str:

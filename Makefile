@@ -1,10 +1,11 @@
 # make demo   the main job on real data, in .venv          make lint   ruff and mypy, in .venv-test
-# make test   the tests, in .venv-test                     make docs   the pages, in .venv-test, into docs/_build/html
+# make test   the fast tests, in .venv-test                make docs   the pages, in .venv-test, into docs/_build/html
+# make test-all  all tests and the examples in docstrings  make mutants   the listed mutations, each noticed by its test
 # make lowest the wheel, with the lowest versions it names, in .venv-lowest       make clean  remove what these made
 # make package  the sdist and the wheel, into dist/, built and checked as a release publishes them
 # Another Python: make test PYTHON=/path/to/python3.   Some tests only: make test ARGS="-k folds".
 
-.PHONY: demo test docs lint lowest package clean
+.PHONY: demo test test-all mutants docs lint lowest package clean
 .DEFAULT_GOAL := test
 
 PYTHON ?= $(shell for p in python3.11 python3; do \
@@ -24,8 +25,15 @@ demo: .venv/installed
 	.venv/bin/python examples/delaware.py
 
 # One thread a worker: the tensors of the tests are small, and threads that wait for each other are slow
+PYTEST = OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n auto --dist loadscope
 test: .venv-test/installed
-	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n auto --dist loadscope $(ARGS)
+	$(PYTEST) -m 'not slow' tests $(ARGS)
+
+test-all: .venv-test/installed
+	$(PYTEST) $(ARGS)
+
+mutants: .venv-test/installed
+	OMP_NUM_THREADS=1 .venv-test/bin/python benchmarks/mutants.py --listed
 
 docs: .venv-test/installed
 	OMP_NUM_THREADS=1 .venv-test/bin/sphinx-build --fail-on-warning --keep-going -j 2 docs docs/_build/html

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,7 +18,52 @@ import xarray as xr
 from xh2cm.datasets.twin import observe, truth
 from xh2cm.datasets.twin import twin as make_twin
 
+REASON = "mark a test as slow with the reason: @pytest.mark.slow('starts a cluster')"
+SET_BY_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse slow tests that do not say why they are."""
+    for item in items:
+        if any(len(mark.args) != 1 for mark in item.iter_markers("slow")):
+            raise pytest.UsageError(f"{item.nodeid}: {REASON}")
+
+
+def process_state() -> dict[str, object]:
+    """Return what tests of one process share and none may leave changed."""
+    state: dict[str, object] = {
+        "environment": {k: v for k, v in os.environ.items() if k not in SET_BY_OTHERS},
+        "folder": Path.cwd(),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "dask": copy.deepcopy(dask.config.config),
+    }
+    for name in (None, "xh2cm", "xh2cm.loop"):
+        logger = logging.getLogger(name)
+        handlers = [type(h).__name__ for h in logger.handlers if not type(h).__module__.startswith("_pytest")]
+        state[f"logger {name}"] = logger.level, logger.propagate, logger.disabled, handlers
+    if torch := sys.modules.get("torch"):
+        state["torch"] = (
+            torch.get_default_dtype(),
+            torch.get_num_threads(),
+            torch.get_float32_matmul_precision(),
+            torch.is_grad_enabled(),
+        )
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        state["figures"] = pyplot.get_fignums()
+    if client := sys.modules.get("distributed.client"):
+        state["clients"] = [id(one) for one in client._global_clients.values()]
+    return state
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Fail a test that leaves figures, clients, settings or the environment for the next one."""
+    before = process_state()
+    yield
+    after = process_state()
+    assert {name: after[name] for name in before.keys() & after.keys() if after[name] != before[name]} == {}
+    assert not after.get("figures"), "figures are left open"
 
 
 @pytest.fixture(scope="session")

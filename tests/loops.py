@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
@@ -78,6 +79,24 @@ MODELS = {
     "one LSTM for all": HybridModel(3, networks=ONE_FOR_ALL, width=16),
     "one MLP for all": HybridModel(3, networks=networks(ONE_FOR_ALL, lstm={"kind": "mlp"}), width=16),
 }
+
+FURTHER = pytest.mark.slow("compiles a further model")
+EVERY_MODEL = pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(model, id=name, marks=() if name in ("published", "another physics and table") else FURTHER)
+        for name, model in MODELS.items()
+    ],
+)
+"""All models; `make test` takes the published one and one of everything else."""
+
+GATED = pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(MODELS["published"], id="LSTM"),
+        pytest.param(MODELS["a GRU in each place"], id="GRU", marks=FURTHER),
+    ],
+)
 
 PINNED = [
     tuple((parameter.name, "global") for parameter in Processes().parameters),

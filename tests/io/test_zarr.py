@@ -430,14 +430,21 @@ def test_a_full_disk_is_told_and_can_be_gone_on_with(small_disk):
 def test_a_limit_of_file_size_is_told_like_a_full_disk(tmp_path):
     """Where no file system can be mounted: no file may grow beyond some kB."""
     program = (
-        "import resource, signal, sys, xh2cm, tests.io.test_zarr as t\n"
+        "import resource, signal, sys, xh2cm, test_zarr as t\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try:\n    t.noise(1000).h2cm.to_zarr(sys.argv[1])\n"
         "except xh2cm.StoreError as error:\n    print(error)\n"
     )
     target = tmp_path / "a.zarr"
-    done = subprocess.run([sys.executable, "-c", program, target], capture_output=True, text=True, cwd=ROOT, check=True)
+    paths = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", program, target],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+        check=True,
+    )
     assert "a.zarr cannot be written" in done.stdout
     assert "File too large" in done.stdout
     noise(1000).h2cm.to_zarr(target)
@@ -514,6 +521,7 @@ def test_errors_of_tasks_are_ours(tmp_path, scheduler):
 # ----------------------------------------------------------------------------------------------------------- kills
 
 
+@pytest.mark.slow("starts processes and kills them")
 def test_killed_at_random_moments_and_gone_on_with(tmp_path):
     """``XH2CM_KILLS=20`` for as many as are wanted; one here."""
     kills = os.environ.get("XH2CM_KILLS", "1")

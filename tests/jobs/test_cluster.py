@@ -22,6 +22,9 @@ HOW = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.slow("starts a cluster of Dask workers")
+
+
 @pytest.fixture(scope="module")
 def client():
     with (

@@ -34,6 +34,9 @@ FIT = {"scheme": "cells", "width": 6, "epochs": 1, "progress": False}
 WHAT = {"variables": ["ET", "NEE", "soil_capacity"], "member": "held-out", "keep_state": True}
 
 
+ON_A_CLUSTER = pytest.mark.slow("starts a cluster of Dask workers")
+
+
 @pytest.fixture(scope="module")
 def ds(twin):
     return twin.isel(time=slice(0, 90), month=slice(0, 3))
@@ -103,7 +106,10 @@ def test_chunks_that_differ_from_variable_to_variable(ds, fit):
 # -- where it runs --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+@pytest.mark.parametrize(
+    "scheduler",
+    ["threads", pytest.param("processes", marks=pytest.mark.slow("starts processes"))],
+)
 def test_the_same_numbers_by_any_scheduler(lazy, serial, scheduler):
     xr.testing.assert_identical(lazy.compute(scheduler=scheduler, num_workers=2), serial)
 
@@ -120,6 +126,7 @@ def client():
         yield client
 
 
+@ON_A_CLUSTER
 def test_a_cluster_gives_the_serial_numbers(client, lazy, serial):
     xr.testing.assert_identical(client.compute(lazy).result(timeout=120), serial)
 
@@ -129,6 +136,7 @@ def test_the_library_does_without_distributed():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@ON_A_CLUSTER
 def test_a_refusal_comes_through_a_cluster_as_it_is(client, ds, fit):
     state = ds.isel(time=slice(0, 40)).h2cm.predict(fit, keep_state=True)
     state["state"][:, 0, 0] = np.nan
@@ -146,6 +154,7 @@ def gated(block, go, block_id):
     return block
 
 
+@ON_A_CLUSTER
 def test_a_worker_that_is_killed_half_way_does_no_harm(client, store, fit):
     """The worker that holds the weights dies with all it did, when some chunks are done and one cannot be."""
     from distributed import Event
@@ -214,6 +223,7 @@ def threads_in_a_task():
         return torch.get_num_threads()
 
 
+@pytest.mark.slow("starts processes that import everything")
 def test_other_processes_take_one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

@@ -25,6 +25,9 @@ HOW = {"scheme": "cells", "epochs": 16, "patience": 0, "width": 6, "window": 60,
 OPTIONS = ["--folds", "2", *(text for name, value in HOW.items() for text in (f"--{name}", str(value)))]
 
 
+pytestmark = pytest.mark.slow("starts Slurm")
+
+
 @pytest.fixture(scope="module")
 def slurm():
     """Environment in which the commands of Slurm find it, and its jobs this checkout."""

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from loops import MODELS, OWN_KINDS, PINNED, close, given, given_maps, result
+from loops import EVERY_MODEL, MODELS, OWN_KINDS, PINNED, close, given, given_maps, result
 from torch.utils._pytree import tree_leaves
 from turns import Turns
 
@@ -44,7 +44,7 @@ def blocks(monkeypatch):
     return walked
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+@EVERY_MODEL
 def test_blocks_give_the_plain_numbers_in_whatever_order_threads_work(blocks, model):
     found = [blocks(model, given(model), backwards=backwards) for backwards in (False, True)]
     close(found[0], result(model, "plain", torch.float64))

@@ -8,7 +8,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from loops import MODELS, ODD_TABLE, OWN_KINDS, CurvedRunoff, MinimalGated, close, given, result, same
+from loops import EVERY_MODEL, GATED, MODELS, ODD_TABLE, OWN_KINDS, CurvedRunoff, MinimalGated, close, given, result, same
 from torch.utils._pytree import tree_leaves
 
 from xh2cm.errors import InputError
@@ -36,9 +36,6 @@ class Neighbourly(CurvedRunoff):
 
 class Odd(MLP):
     """A kind of net that the fast loop does not know."""
-
-
-GATED = pytest.mark.parametrize("model", [MODELS["published"], MODELS["a GRU in each place"]], ids=["LSTM", "GRU"])
 
 
 pytestmark = pytest.mark.usefixtures("compiler")
@@ -69,7 +66,7 @@ def program_of(scheme):
     return program
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+@EVERY_MODEL
 def test_the_fast_loop_gives_the_plain_ones_numbers(model):
     outputs, carry, gradients = result(model, "plain", torch.float64)
     fast_outputs, fast_carry, fast_gradients = result(model, "fast")

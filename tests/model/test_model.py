@@ -280,13 +280,13 @@ def published_loss(published, model, weights):
     return losses(targets, model.run(weights, forcing, static, scaling, sorted(names), carry)[1], truths, batch)
 
 
-def test_losses_gradients_and_ten_steps_equal_the_published_ones(published):
+def published_weights(published, model):
+    return model.pack(from_published({k[8:]: v for k, v in published.items() if k.startswith("weight0_")}))[None]
+
+
+def test_losses_and_gradients_equal_the_published_ones(published):
     model = HybridModel(features=30)
-    weights = (
-        model.pack(from_published({k[8:]: v for k, v in published.items() if k.startswith("weight0_")}))
-        .unsqueeze(0)
-        .requires_grad_()
-    )
+    weights = published_weights(published, model).requires_grad_()
     found = published_loss(published, model, weights)
     for name, theirs in LOSSES.items():
         expected = published[f"loss_{theirs}"]
@@ -300,8 +300,12 @@ def test_losses_gradients_and_ten_steps_equal_the_published_ones(published):
     for name, ours in model.unpack(gradient).items():
         assert (ours[0] - theirs[name]).abs().max() <= 1e-3 * theirs[name].abs().max(), name
 
-    optimiser, rate = AdamW.fresh(weights.detach()), torch.tensor([0.005])
-    for expected in published["train_losses"]:
+
+@pytest.mark.parametrize("number", [3, pytest.param(10, marks=pytest.mark.slow("ten steps of 12 cells and two years"))])
+def test_training_steps_equal_the_published_ones(published, number):
+    model = HybridModel(features=30)
+    optimiser, rate = AdamW.fresh(published_weights(published, model)), torch.tensor([0.005])
+    for expected in published["train_losses"][:number]:
         weights = optimiser.weights.clone().requires_grad_()
         total = published_loss(published, model, weights)["total"]
         assert (total - expected).abs() <= 1e-3 * expected

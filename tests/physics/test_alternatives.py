@@ -132,7 +132,13 @@ FAST = {
 
 
 @pytest.mark.usefixtures("compiler")
-@pytest.mark.parametrize("processes", FAST.values(), ids=FAST)
+@pytest.mark.parametrize(
+    "processes",
+    [
+        pytest.param(FAST["all"], id="all"),
+        pytest.param(FAST["the other limit"], id="the other limit", marks=pytest.mark.slow("compiles a further model")),
+    ],
+)
 def test_the_fast_loop_gives_the_plain_ones_numbers(processes, tmp_path, monkeypatch):
     monkeypatch.setenv("XH2CM_CACHE", str(tmp_path))
     model = HybridModel(2, processes, width=5)

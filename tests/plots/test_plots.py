@@ -27,6 +27,9 @@ from xh2cm.plots import maps, plots, style
 VARIABLES = ["ET", "TWS", "GPP", "NEE", "water_residual", "carbon_residual", "soil_capacity"]
 CELLS = [0, 3, 5, 6]
 
+LEFT_OPEN = "default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning"
+"""Warnings of what other tests of the process left open: no fault of the figure."""
+
 
 @pytest.fixture(scope="module")
 def fit(twin):
@@ -104,7 +107,7 @@ PICTURES = {
 }
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", *LEFT_OPEN)
 @pytest.mark.parametrize("land", [lambda ds: ds, towers, nowhere], ids=["grid", "towers", "nowhere"])
 @pytest.mark.parametrize("name", PICTURES)
 def test_every_picture_is_drawn_with_units_on_every_axis(name, land, every, twin, fit):
@@ -520,7 +523,7 @@ def with_files(folder):
     return path
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", *LEFT_OPEN)
 def test_a_map_is_whole_without_coastlines(cartopy, every):
     assert maps.coastlines() == []
     every.h2cm.plot.map("ET").figure.canvas.draw()

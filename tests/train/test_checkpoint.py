@@ -24,20 +24,23 @@ from xh2cm.loop import cache
 from xh2cm.train import Run
 
 HOW = {
-    "folds": 2, "scheme": "cells", "epochs": 3, "width": 5, "window": 120, "spinup": 30, "batch_size": 2,
+    "folds": 2, "scheme": "cells", "epochs": 3, "width": 4, "window": 40, "spinup": 10, "batch_size": 2,
     "loop": "plain", "progress": False, "save_every": 0,
 }  # fmt: skip
-STREAMED = {"memory": "25 kB"}
+STREAMED = {"memory": "10 kB"}
 
 
 @pytest.fixture(scope="module")
 def land(twin):
-    return twin.isel(time=slice(0, 181), month=slice(0, 6)).drop_encoding().chunk(lat=1, lon=2)
+    return twin.isel(time=slice(0, 59), month=slice(0, 2)).drop_encoding().chunk(lat=1, lon=2)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(land):
     return {"whole": land.h2cm.fit(**HOW), "streamed": land.h2cm.fit(**HOW, **STREAMED)}
+
+
+AGAIN = pytest.mark.slow("the same stop at another step")
 
 
 class Stopped(BaseException):
@@ -56,7 +59,9 @@ def stop_after(monkeypatch, number):
     monkeypatch.setattr(Run, "keep", and_die)
 
 
-@pytest.mark.parametrize("at", [0, 1, 4, 7, 13])
+@pytest.mark.parametrize(
+    "at", [0, pytest.param(1, marks=AGAIN), 4, pytest.param(7, marks=AGAIN), pytest.param(13, marks=AGAIN)]
+)
 @pytest.mark.parametrize("kind", ["whole", "streamed"])
 def test_a_stopped_training_ends_with_the_same_weights(land, undisturbed, tmp_path, monkeypatch, kind, at):
     how = HOW | (STREAMED if kind == "streamed" else {})
@@ -87,6 +92,7 @@ def test_what_fits_into_memory_is_trained_as_if_it_were_not_chunked(land, undist
     assert undisturbed["streamed"].fingerprint != undisturbed["whole"].fingerprint  # samples come in another order
 
 
+@pytest.mark.slow("starts a process and kills it")
 def test_a_process_that_is_killed(land, tmp_path):
     store = land.h2cm.to_zarr(tmp_path / "twin.zarr")
     code = f"""

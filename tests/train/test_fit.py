@@ -40,6 +40,7 @@ def short(twin):
 
 def test_ten_folds_at_once_are_ten_folds_alone(short):
     """After 20 steps each, to 1e-5 of the largest weight."""
+    short = short.isel(time=slice(0, 31), month=slice(0, 1))
     labels = xr.DataArray(
         np.arange(8).reshape(2, 4) % 4, dims=("lat", "lon"), coords={"lat": short.lat, "lon": short.lon}
     )

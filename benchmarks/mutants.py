@@ -199,7 +199,7 @@ def run_tests(copy: Path, tests: list[str], log: Path, seconds: dict[str, float]
         import pytest
 
         plugin = Fastest(dict(seconds))
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "-W", "ignore"]
+        options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header"]
         code = int(pytest.main([*options, *tests], plugins=[plugin]))
         if timings is not None:
             timings.write_text("".join(f"{name}\t{value}\n" for name, value in plugin.seconds.items()))
@@ -216,7 +216,13 @@ def existing(copy: Path, tests: tuple[str, ...]) -> list[str]:
     return [*slow, *(f"tests/{wing}" for wing in tests if (copy / "tests" / wing).exists())]
 
 
-def survivors(mutants: list[Mutant], jobs: int, timeout: float, until: float) -> tuple[list[Mutant], int]:
+def whole_time(tests: tuple[str, ...], seconds: dict[str, float]) -> float:
+    """Return how long some tests take as it is."""
+    starts = tuple(f"tests/{one}/" for one in tests) + tests
+    return sum(value for name, value in seconds.items() if name.startswith(starts))
+
+
+def survivors(mutants: list[Mutant], jobs: int, until: float, times: Path | None) -> tuple[list[Mutant], int]:
     """Run the tests of each mutant; return those that passed all tests, and how many mutants were tried."""
     import_libraries()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
@@ -226,16 +232,15 @@ def survivors(mutants: list[Mutant], jobs: int, timeout: float, until: float) ->
                 shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "_build"))
             for part in ("pyproject.toml", "README.md"):
                 shutil.copy(ROOT / part, copy / part)
-        seconds: dict[str, float] = {}
-        wanted = dict.fromkeys(mutant.tests for mutant in mutants)
-        named = tuple(dict.fromkeys(test for tests in wanted for test in tests if "::" in test))
-        for tests in [named] if named else wanted:  # as it is, all tests must pass
-            log, timings = Path(folder) / "log", Path(folder) / "timings"
-            _, status = os.waitpid(run_tests(copies[0], existing(copies[0], tests), log, seconds, timings), 0)
+        wanted = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+        timings = times or Path(folder) / "times"
+        if not timings.exists():  # as it is, all tests must pass
+            log = Path(folder) / "log"
+            _, status = os.waitpid(run_tests(copies[0], existing(copies[0], wanted), log, {}, timings), 0)
             if status:
                 print(log.read_text()[-3000:])
-                raise SystemExit(f"{' '.join(tests)} fails without any mutation")
-            seconds |= {n: float(s) for n, s in (row.split("\t") for row in timings.read_text().splitlines())}
+                raise SystemExit("a test fails without any mutation")
+        seconds = {n: float(s) for n, s in (row.split("\t") for row in timings.read_text().splitlines())}
         waiting, running, left, done = list(mutants), {}, [], 0
         free = list(range(jobs))
         while waiting or running:
@@ -253,7 +258,7 @@ def survivors(mutants: list[Mutant], jobs: int, timeout: float, until: float) ->
             for number, (mutant, job, begun) in list(running.items()):
                 ended, status = os.waitpid(number, os.WNOHANG)
                 took = time.monotonic() - begun
-                late = not ended and took > timeout
+                late = not ended and took > 60 + 4 * whole_time(mutant.tests, seconds)
                 if late:
                     os.killpg(number, signal.SIGKILL)
                     os.waitpid(number, 0)
@@ -281,7 +286,9 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N of the draw")
     parser.add_argument("--wings", nargs="+", choices=WINGS, default=list(WINGS), help="folders of the package")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
-    parser.add_argument("--timeout", type=float, default=180.0, help="seconds for the tests of one mutation")
+    parser.add_argument(
+        "--times", type=Path, metavar="FILE", help="where to keep what the tests take, for a further run"
+    )
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no further mutation after this time")
     asked = parser.parse_args()
     if asked.listed:
@@ -291,7 +298,7 @@ def main() -> None:
         every = [mutant for path in paths for mutant in mutants_of(path)]
         mutants = random.Random(asked.seed).sample(every, min(asked.draw, len(every)))[asked.skip :]  # noqa: S311
         print(f"{len(mutants)} of {len(every):,} mutations in {len(paths)} files")
-    left, done = survivors(mutants, asked.jobs, asked.timeout, time.monotonic() + 60 * asked.minutes)
+    left, done = survivors(mutants, asked.jobs, time.monotonic() + 60 * asked.minutes, asked.times)
     print(f"\nnoticed {done - len(left)} of {done}")
     for mutant in left:
         print(f"  {mutant}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import signal
@@ -19,7 +18,9 @@ from xh2cm.datasets.twin import observe, truth
 from xh2cm.datasets.twin import twin as make_twin
 
 REASON = "mark a test as slow with the reason: @pytest.mark.slow('starts a cluster')"
-SET_BY_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+SET_BY_OTHERS = ("HDF5_PLUGIN_PATH", "PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+"""Environment variables that pytest or a library sets when it is imported."""
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -36,7 +37,7 @@ def process_state() -> dict[str, object]:
         "environment": {k: v for k, v in os.environ.items() if k not in SET_BY_OTHERS},
         "folder": Path.cwd(),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
-        "dask": copy.deepcopy(dask.config.config),
+        "dask": {name: dask.config.get(name, None) for name in ("scheduler", "pool", "num_workers")},
     }
     for name in (None, "xh2cm", "xh2cm.loop"):
         logger = logging.getLogger(name)

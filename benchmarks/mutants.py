@@ -238,6 +238,7 @@ def survivors(mutants: list[Mutant], jobs: int, until: float, times: Path | None
             log = Path(folder) / "log"
             _, status = os.waitpid(run_tests(copies[0], existing(copies[0], wanted), log, {}, timings), 0)
             if status:
+                timings.unlink(missing_ok=True)
                 print(log.read_text()[-3000:])
                 raise SystemExit("a test fails without any mutation")
         seconds = {n: float(s) for n, s in (row.split("\t") for row in timings.read_text().splitlines())}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def test_a_job_has_a_line_an_epoch_in_its_log_and_a_terminal_a_bar(land, capsys,
 
 
 @pytest.mark.usefixtures("compiler")
-@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("terminal", [True, pytest.param(False, marks=pytest.mark.slow("compiles once more"))])
 def test_it_is_said_when_the_loop_is_compiled(land, capsys, caplog, monkeypatch, tmp_path, terminal):
     caplog.set_level(logging.WARNING, "xh2cm")
     monkeypatch.setenv("XH2CM_CACHE", str(tmp_path))
@@ -145,10 +146,16 @@ def test_it_is_said_when_the_loop_is_compiled(land, capsys, caplog, monkeypatch,
     assert (logger.level, logger.propagate, [*logger.handlers]) == before
 
 
+@pytest.fixture(scope="module")
+def finished_once(land, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    land.h2cm.fit(run=folder, **HOW)
+    return folder
+
+
 @pytest.fixture
-def finished(land, tmp_path):
-    land.h2cm.fit(run=tmp_path / "run", **HOW)
-    return tmp_path / "run"
+def finished(finished_once, tmp_path):
+    return shutil.copytree(finished_once, tmp_path / "run")
 
 
 def test_more_epochs_go_on_and_as_many_change_nothing(land, finished):

@@ -34,8 +34,8 @@ QUICK = {"scheme": "cells", "width": 6, "batch_size": 3, "progress": False, "see
 
 @pytest.fixture(scope="module")
 def short(twin):
-    """Three months of the twin, for what needs many steps."""
-    return twin.isel(time=slice(0, 90), month=slice(0, 3))
+    """Two months of the twin, for what needs many steps."""
+    return twin.isel(time=slice(0, 59), month=slice(0, 2))
 
 
 def test_ten_folds_at_once_are_ten_folds_alone(short):
@@ -118,6 +118,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_only_for_its_fold(shor
 
 
 def test_early_stop_keeps_the_best_weights(short):
+    short = short.isel(time=slice(0, 31), month=slice(0, 1))
     fit = short.h2cm.fit(
         2, epochs=40, patience=2, learning_rate=0.2, batch_size=3, scheme="cells", width=4, progress=False
     )

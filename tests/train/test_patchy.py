@@ -74,7 +74,7 @@ def test_all_folds_at_once_are_the_folds_alone(patchy, patchy_labels, fit):
         assert torch.equal(alone.scaling.forcing_mean[0], fit.scaling.forcing_mean[k])
 
 
-@pytest.mark.parametrize("memory", [None, "25 kB"])
+@pytest.mark.parametrize("memory", [None, pytest.param("25 kB", marks=pytest.mark.slow("streams"))])
 def test_a_stopped_training_ends_with_the_same_weights(patchy, patchy_labels, fit, tmp_path, monkeypatch, memory):
     class Stopped(BaseException):
         pass

@@ -318,11 +318,12 @@ def test_a_run_that_was_killed_before_it_was_described_goes_on(store, fitted, tm
     assert xh2cm.load_fit(tmp_path).fingerprint == xh2cm.load_fit(fitted).fingerprint
 
 
-def test_in_a_file_fit_says_a_line_each_epoch(store, fitted):
-    command = [sys.executable, "-m", "xh2cm", "fit", str(store), "--out", str(fitted), *QUICK[:-1]]
+def test_in_a_file_fit_says_a_line_each_epoch(store, fitted, tmp_path):
+    mine = shutil.copytree(fitted, tmp_path / "run")
+    command = [sys.executable, "-m", "xh2cm", "fit", str(store), "--out", str(mine), *QUICK[:-1]]
     done = subprocess.run([*command, "--epochs", "2"], capture_output=True, text=True, check=True)
     before, *epochs = done.stderr.splitlines()
-    assert f"going on in {fitted} after epoch 1" in before
+    assert f"going on in {mine} after epoch 1" in before
     assert [" epoch 2: " in line for line in epochs] == [True]
 
 

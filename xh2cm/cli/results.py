@@ -277,6 +277,8 @@ def plot(
             shown = shown.h2cm.score(chosen.pop("observations"), **{name: chosen.pop(name, None) for name in told})
         axes = draw(shown, **chosen)
     axes = axes if what in ("overview", "closure", "losses") else [axes]  # pages of several
+    figure = axes[0].figure
     with writing(out), drafted(out) as draft:
-        axes[0].figure.savefig(draft, dpi=dpi)
+        figure.savefig(draft, dpi=dpi)
+    pictures.plt.close(figure)
     tell(as_json, {"what": what, "out": out}, f"{what} drawn in {out}")

@@ -247,16 +247,16 @@ def survivors(mutants: list[Mutant], jobs: int, until: float, times: Path | None
         while waiting or running:
             while waiting and free and time.monotonic() < until:
                 mutant, job = waiting.pop(0), free.pop()
-                source = (ROOT / mutant.file).read_bytes()
+                source = (copies[job] / mutant.file).read_bytes()
                 whole = source[: mutant.start] + mutant.after.encode() + source[mutant.end :]
                 (copies[job] / mutant.file).write_bytes(whole)
                 log = Path(folder) / f"log{job}"
                 number = run_tests(copies[job], existing(copies[job], mutant.tests), log, seconds, None)
-                running[number] = (mutant, job, time.monotonic())
+                running[number] = (mutant, job, source, time.monotonic())
             if not running:
                 break
             time.sleep(0.05)
-            for number, (mutant, job, begun) in list(running.items()):
+            for number, (mutant, job, source, begun) in list(running.items()):
                 ended, status = os.waitpid(number, os.WNOHANG)
                 took = time.monotonic() - begun
                 late = not ended and took > 60 + 4 * whole_time(mutant.tests, seconds)
@@ -266,7 +266,7 @@ def survivors(mutants: list[Mutant], jobs: int, until: float, times: Path | None
                 if ended or late:
                     del running[number]
                     free.append(job)
-                    (copies[job] / mutant.file).write_bytes((ROOT / mutant.file).read_bytes())
+                    (copies[job] / mutant.file).write_bytes(source)
                     code = os.waitstatus_to_exitcode(status)
                     if code == 5:
                         raise SystemExit(f"pytest found no test for {mutant}")

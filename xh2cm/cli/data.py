@@ -98,11 +98,14 @@ def folds(
         written = labels.drop_encoding().to_dataset(name="fold")
         (written.h2cm.to_netcdf if out.suffix == ".nc" else written.h2cm.to_zarr)(out, overwrite=overwrite)
     if plot:
+        from matplotlib import pyplot as plt
+
         from xh2cm.plots import plots as pictures
 
         figure: Any = pictures.folds(labels).figure
         with writing(plot), drafted(plot) as draft:
             figure.savefig(draft, dpi=DPI)
+        plt.close(figure)
     places = [f"labels written to {out}"] * bool(out) + [f"drawn in {plot}"] * bool(plot)
     about = {"scheme": labels.attrs.get("scheme"), "counted": what, "folds": rows, "out": out, "plot": plot}
     tell(as_json, about, f"{told['folds']} folds, scheme {about['scheme']}\n", table(rows), "\n".join(["", *places]))

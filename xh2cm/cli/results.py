@@ -255,6 +255,8 @@ def plot(
 ) -> None:
     """Draw a map, seasonal cycle, series, score, budgets, losses, folds, or one page of them, into a file."""
     refuse_picture(out)
+    from matplotlib import pyplot as plt
+
     from xh2cm.plots import plots as pictures
 
     draw: Callable[..., Any] = pictures.values if what == "map" else getattr(pictures, what)
@@ -280,5 +282,5 @@ def plot(
     figure = axes[0].figure
     with writing(out), drafted(out) as draft:
         figure.savefig(draft, dpi=dpi)
-    pictures.plt.close(figure)
+    plt.close(figure)
     tell(as_json, {"what": what, "out": out}, f"{what} drawn in {out}")

@@ -98,9 +98,9 @@ def twin() -> xr.Dataset:
 def patchy(twin: xr.Dataset) -> xr.Dataset:
     """The twin as observations are: a cell of sea, one with a gap in its forcing, targets and quality with gaps.
 
-    The first and the last of its five months are not whole.
+    The first and the last of its five months are not whole, and the targets go on for a month before and after.
     """
-    ds = twin.isel(time=slice(10, 150), month=slice(0, 5)).copy()
+    ds = twin.isel(time=slice(41, 181), month=slice(0, 7)).copy()
     north, east = ds["lat"] == ds["lat"][0], ds["lon"] == ds["lon"][-1]
     for name, array in ds.data_vars.items():
         if {"lat", "lon"} <= set(array.dims):
@@ -118,7 +118,7 @@ def patchy_labels(patchy: xr.Dataset, request: pytest.FixtureRequest) -> xr.Data
     if request.param == "cells":
         return xr.DataArray([[-1.0, 0, 1, 0], [1, 0, 1, np.nan]], {d: patchy[d] for d in ("lat", "lon")})
     month = patchy["time"].dt.month.drop_attrs()
-    return xr.where(month < 3, 0, xr.where(month == 3, -1, 1)).rename(None)
+    return xr.where(month < 4, 0, xr.where(month == 4, -1, 1)).rename(None)
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,7 @@ def test_all_code_of_a_page_is_run():
         assert "```python" not in page.read_text(encoding="utf-8"), f"{page.name}: write {{code-cell}}"
 
 
+@pytest.mark.slow("runs the code of a page")
 def test_the_code_of_the_readme_runs(tmp_path):
     """In a fresh process."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL))
@@ -88,6 +89,7 @@ def without_numbers(text):
     return re.sub(r"─+", "─", re.sub(r"\b[0-9a-f]{16}\b|-?\d[\w.:+-]*", "#", text))
 
 
+@pytest.mark.slow("runs the commands of a page")
 @pytest.mark.parametrize("page", SHOWN, ids=[str(page.relative_to(ROOT)) for page in SHOWN])
 def test_the_commands_of_a_page_print_what_it_shows(page, tmp_path, monkeypatch):
     """But for numbers, and what the page leaves out (...); its Python blocks are run in between."""

@@ -729,6 +729,7 @@ def test_version():
 # -- a page --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("predicts and draws a whole report; test_report_of_what_is_given draws one")
 def test_report_predicts_from_the_data_of_the_run(store, fitted, tmp_path):
     noted = json.loads((fitted / "data.json").read_text())
     assert noted == {

@@ -420,6 +420,7 @@ def test_permission_denied(fits: tuple[Fit, Fit], folder: Path, tmp_path: Path) 
     assert xh2cm.load_fit(folder).fingerprint == fits[0].fingerprint
 
 
+@pytest.mark.slow("kills a process at each step of saving")
 def test_a_save_killed_anywhere_leaves_a_whole_fit(fits: tuple[Fit, Fit], folder: Path) -> None:
     """Killed at each file it opens, renames or removes, until it gets through."""
     saved = {fit.fingerprint for fit in fits}

@@ -202,7 +202,14 @@ LANDS = {
 
 
 @pytest.mark.filterwarnings("error", *LEFT_OPEN)
-@pytest.mark.parametrize("land", LANDS)
+@pytest.mark.parametrize(
+    "land",
+    [
+        "one cell",
+        "nowhere",
+        *(pytest.param(n, marks=pytest.mark.slow("a further page")) for n in ("towers", "curvilinear")),
+    ],
+)
 def test_a_page_of_every_kind_of_land(land, twin, fit, held, tmp_path):
     cut = LANDS[land]
     out = cut(held[["ET", "water_residual", "soil_capacity"]])

@@ -108,7 +108,14 @@ PICTURES = {
 
 
 @pytest.mark.filterwarnings("error", *LEFT_OPEN)
-@pytest.mark.parametrize("land", [lambda ds: ds, towers, nowhere], ids=["grid", "towers", "nowhere"])
+@pytest.mark.parametrize(
+    "land",
+    [
+        pytest.param(lambda ds: ds, id="grid"),
+        pytest.param(towers, id="towers", marks=pytest.mark.slow("all figures once more")),
+        pytest.param(nowhere, id="nowhere"),
+    ],
+)
 @pytest.mark.parametrize("name", PICTURES)
 def test_every_picture_is_drawn_with_units_on_every_axis(name, land, every, twin, fit):
     if name == "latitudes" and "lat" not in land(every).dims:

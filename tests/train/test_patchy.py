@@ -22,7 +22,8 @@ def fit(patchy, patchy_labels):
 
 def of_month(labels, months):
     """Labels of days as those of the months they belong to."""
-    return labels.groupby("time.month").first().sel(month=months.dt.month).drop_vars("month")
+    of_month = labels.groupby("time.month").first().reindex(month=months.dt.month, fill_value=False)
+    return of_month.drop_vars("month").astype(bool)
 
 
 def test_only_whole_cells_are_used(patchy):
@@ -58,6 +59,18 @@ def test_what_is_kept_for_a_test_is_predicted_by_the_mean_of_the_folds(patchy, p
             )
         apart = abs(every[name].sel(fold=0) - every[name].sel(fold=1)).where(patchy_labels == -1)
         assert float(apart.max()) > 100 * 1e-4 * float(abs(every[name]).mean())  # so that one fold is not the mean
+
+
+def test_targets_outside_the_record_count_for_nothing(patchy, patchy_labels, fit):
+    """Nor do those of its first and last month, which are not whole, but for the spread by which errors are scaled."""
+    outside = (patchy["month"] < patchy["time"][0].dt.floor("D") - np.timedelta64(28, "D")) | (
+        patchy["month"] > patchy["time"][-1]
+    )
+    assert int(outside.sum()) == 2
+    spoiled = patchy.assign({n: patchy[n].where(~outside, 0.9).assign_attrs(patchy[n].attrs) for n in ("TWS", "ET")})
+    again = spoiled.h2cm.fit(patchy_labels, **HOW)
+    assert torch.equal(again.weights, fit.weights)
+    xr.testing.assert_identical(again.losses, fit.losses)
 
 
 def test_an_observation_without_quality_counts_for_nothing(patchy, patchy_labels, fit):

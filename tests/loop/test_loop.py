@@ -8,7 +8,19 @@ import logging
 import numpy as np
 import pytest
 import torch
-from loops import EVERY_MODEL, GATED, MODELS, ODD_TABLE, OWN_KINDS, CurvedRunoff, MinimalGated, close, given, result, same
+from loops import (
+    EVERY_MODEL,
+    GATED,
+    MODELS,
+    ODD_TABLE,
+    OWN_KINDS,
+    CurvedRunoff,
+    MinimalGated,
+    close,
+    given,
+    result,
+    same,
+)
 from torch.utils._pytree import tree_leaves
 
 from xh2cm.errors import InputError

@@ -35,6 +35,7 @@ WINGS = {
     "train": ("train", "model"),
     "prediction": ("prediction", "train"),
     "io": ("io", "data"),
+    "disk": ("disk", "io"),
 }
 """Folders of the package in which mutations are drawn, to the folders of tests that must notice them, in this order."""
 

@@ -23,7 +23,7 @@ from xh2cm.variables import (
 PACKAGE = Path(__file__).resolve().parents[1] / "xh2cm"
 
 FLOORS = (
-    {"variables", "errors", "versions", "text", "plaintext"},
+    {"variables", "errors", "versions", "text"},
     {"console", "html", "methods", "options", "disk", "ambient"},
     {"targets"},
     {"physics"},

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 from typing import NamedTuple
 
-from xh2cm.plaintext import visible
+from xh2cm.text import printable
 
 __all__ = [
     "Finding",
@@ -50,7 +50,7 @@ class Finding(NamedTuple):
     remedy: str
 
     def __str__(self) -> str:
-        return visible(f"{self.variable}: {self.problem}\n    -> {self.remedy}")
+        return printable(f"{self.variable}: {self.problem}\n    -> {self.remedy}")
 
 
 def closest(name: object, names: Iterable[object]) -> str:
@@ -175,7 +175,7 @@ class H2CMError(Exception):
     """
 
     def __str__(self) -> str:
-        return visible(super().__str__())
+        return printable(super().__str__())
 
 
 class InputError(H2CMError, ValueError):
@@ -247,4 +247,4 @@ class H2CMWarning(UserWarning):
     """
 
     def __str__(self) -> str:
-        return visible(super().__str__())
+        return printable(super().__str__())

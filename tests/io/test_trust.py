@@ -27,7 +27,7 @@ from xh2cm.errors import FitError, H2CMWarning, StoreError
 from xh2cm.fitted import Fit
 from xh2cm.io.arrays import packed, unpacked
 from xh2cm.io.checksums import SUMS, aside, seal
-from xh2cm.plaintext import visible
+from xh2cm.text import printable
 
 QUICK = {"scheme": "cells", "width": 6, "epochs": 1, "batch_size": 8, "progress": False, "loop": "plain"}
 DICE = random.Random(1)  # noqa: S311
@@ -54,7 +54,7 @@ def refusal(folder: Path, *files: str) -> str:
     with pytest.raises(FitError) as caught:
         xh2cm.load_fit(folder)
     for name in files or ("",):
-        assert visible(folder / name) in str(caught.value)
+        assert printable(folder / name) in str(caught.value)
     return str(caught.value)
 
 

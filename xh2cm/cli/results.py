@@ -34,8 +34,8 @@ from xh2cm.datasets.open import open_path
 from xh2cm.disk.atomic import drafted, replace, writing
 from xh2cm.evaluate.scores import REASONS
 from xh2cm.io.cmip import write_cmip
-from xh2cm.plaintext import not_a_formula
 from xh2cm.settings import PredictOptions
+from xh2cm.text import not_a_formula
 
 commands = typer.Typer()
 Picture = Literal["map", "skill", "season", "series", "latitudes", "closure", "overview", "losses", "folds"]

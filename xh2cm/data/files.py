@@ -1,4 +1,4 @@
-"""Chunks of a store that were never written, or that cannot be read."""
+"""Find chunks of a store that were never written, or that cannot be read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from xh2cm.disk.atomic import shortage
 from xh2cm.errors import Finding
 
 
@@ -83,7 +84,8 @@ def unreadable(dataset: xr.Dataset) -> list[Finding]:
     Returns
     -------
     list of Finding
-        The first such chunk of every variable.
+        The first such chunk of every variable; only what ran out, if memory, threads or file handles did: then the
+        chunks may be whole.
     """
     findings = []
     for name, array in dataset.data_vars.items():
@@ -94,6 +96,8 @@ def unreadable(dataset: xr.Dataset) -> list[Finding]:
             try:
                 array.isel(piece).copy().compute()
             except Exception as error:  # a damaged chunk may fail anywhere in a decoder
+                if (ran_out := shortage(error)) is not None:
+                    return [Finding(str(name), f"cannot be read: {ran_out[0]}", ran_out[1])]
                 where = ", ".join(f"{dim} {some.start} to {some.stop - 1}" for dim, some in piece.items())
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 problem = f"its chunk {'/'.join(map(str, at))} ({where}) cannot be read: {reason}"

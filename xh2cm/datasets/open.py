@@ -1,19 +1,22 @@
-"""Datasets from paths: a Zarr store, a NetCDF file, or the published layout; and what is wrong with their chunks."""
+"""Open datasets from paths: a Zarr store, a NetCDF file, or the published layout."""
 
 from __future__ import annotations
 
 import os
-import zipfile
-from pathlib import Path
 
 import xarray as xr
 
 from xh2cm.datasets.published import FORCING_GROUPS, open_published
-from xh2cm.errors import Finding, InputError
+from xh2cm.disk.atomic import reason
+from xh2cm.disk.places import as_url, local
+from xh2cm.errors import Finding, InputError, StoreError
 
 __all__ = [
     "open_path",
 ]
+
+UNFINISHED = "xh2cm_unfinished"
+"""Attribute of a store at a URL as long as it is being written."""
 
 
 def open_path(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -22,8 +25,9 @@ def open_path(path: str | os.PathLike[str]) -> xr.Dataset:
     Parameters
     ----------
     path : str or path
-        A Zarr store (a folder, or a ``.zip`` of what is in it), also in the published layout of one group a variable,
-        or a NetCDF file.
+        A Zarr store (a folder, a ``.zip`` of what is in it, or a URL that fsspec reads, such as
+        ``s3://bucket/era5.zarr``), also in the published layout of one group a variable, or a NetCDF file. ``~`` is the
+        user's home.
 
     Returns
     -------
@@ -33,7 +37,7 @@ def open_path(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises
     ------
     InputError
-        If there is nothing there, or nothing of the kind.
+        If there is nothing there, nothing of the kind, or a store of unknown codecs or of impossible claims.
 
     Examples
     --------
@@ -44,27 +48,36 @@ def open_path(path: str | os.PathLike[str]) -> xr.Dataset:
     ('time', 'lat', 'lon')
     """
     import zarr
-    from zarr.storage import ZipStore
 
-    found = Path(path)
+    from xh2cm.datasets.stores import examined
+
+    name = as_url(path) or str(path)
     try:
-        if found.is_file() and found.suffix != ".zip":
-            dataset = xr.open_dataset(found, chunks={})
-        else:
-            store = ZipStore(found, mode="r") if found.is_file() else str(found)
-            groups = set(zarr.open_group(store, mode="r").group_keys())
-            if not groups.isdisjoint(FORCING_GROUPS):  # what the published layout lacks is for open_published to say
-                dataset = open_published(found)
-            else:
-                dataset = xr.open_zarr(store, chunks={}, consolidated=False)
-                dataset = dataset[sorted(dataset.data_vars)]  # a folder lists its arrays in any order
-    except FileNotFoundError:
-        reason = "there is no Zarr group at its root" if found.exists() else "there is no such file or folder"
+        found = None if as_url(path) else local(path)
+        if found and found.is_file() and found.suffix != ".zip":
+            return xr.open_dataset(found, chunks={})
+        store = examined(path)
+        root = zarr.open_group(store, mode="r")
+        if not {*root.group_keys()}.isdisjoint(FORCING_GROUPS):  # open_published says what the published layout lacks
+            return open_published(store)
+        dataset = xr.open_zarr(store, chunks={}, consolidated=False)
+        if found and found.is_dir():
+            dataset.encoding["source"] = str(found)
+        if UNFINISHED not in dataset.attrs:
+            return dataset[sorted(dataset.data_vars)]  # a folder lists its arrays in any order
+        told = "it was not written to its end"
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    else:
-        return dataset
-    remedy = "give a Zarr store (a folder, or a zip of what is in it) or a NetCDF file"
-    raise InputError([Finding(str(found), f"cannot be opened ({reason})", remedy)])
+    except FileNotFoundError:
+        there = found is not None and found.exists()
+        told = "there is no Zarr group at its root" if there else "there is no such file or folder"
+    except StoreError as error:
+        told = str(error)
+    except ImportError as error:
+        told = f"{error}; install that package"
+    except MemoryError as error:
+        told = reason(error)
+    except Exception as error:  # a damaged or forged file may fail anywhere in its reader
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+    remedy = "give a Zarr store (a folder, a zip of what is in it, or a URL) or a NetCDF file"
+    raise InputError([Finding(name, f"cannot be opened ({told})", remedy)])

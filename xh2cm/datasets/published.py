@@ -122,12 +122,11 @@ def _open_root(store: str | os.PathLike[str] | Store) -> zarr.Group:
     """Open the group that holds all others, of a folder, a zip file or any other store of zarr."""
     import zarr
     from zarr.abc.store import Store
-    from zarr.storage import ZipStore
+
+    from xh2cm.datasets.stores import examined
 
     try:
-        if isinstance(store, Store) or not os.fspath(store).endswith(".zip"):
-            return zarr.open_group(store if isinstance(store, Store) else os.fspath(store), mode="r")
-        return zarr.open_group(ZipStore(Path(os.fspath(store)), mode="r"), mode="r")
+        return zarr.open_group(store if isinstance(store, Store) else examined(store), mode="r")
     except zipfile.BadZipFile as error:
         problem, remedy = f"not a readable zip file ({error})", "copy or download it again"
     except zarr.errors.GroupNotFoundError:

@@ -36,6 +36,7 @@ __all__ = [
     "put",
     "reason",
     "replace",
+    "shortage",
     "sole_writer",
     "synced",
     "writing",
@@ -268,13 +269,22 @@ def writing(target: Path | str) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """Say why something failed: what ran out and what to do, where that is known."""
+    if ran_out := shortage(error):
+        return f"{ran_out[0]} ({ran_out[1]})"
+    return str(error) if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {error}"
+
+
+def shortage(error: BaseException) -> tuple[str, str] | None:
+    """Return what ran out and what to do, if that is why something failed."""
     for one in (error, error.__cause__, error.__context__):
         number = one.errno if isinstance(one, OSError) else errno.ENOMEM if isinstance(one, MemoryError) else None
         if isinstance(one, RuntimeError) and "can't start new thread" in str(one):
             number = errno.EAGAIN
+        if isinstance(one, RuntimeError) and "can't allocate memory" in str(one):
+            number = errno.ENOMEM
         if number in RAN_OUT:
-            return f"{os.strerror(number)} ({RAN_OUT[number]})"
-    return str(error) if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {error}"
+            return os.strerror(number), RAN_OUT[number]
+    return None
 
 
 # -- one writer ----------------------------------------------------------------------------------------------------

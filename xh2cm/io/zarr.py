@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask
 import numpy as np
@@ -30,10 +30,13 @@ from dask.utils import key_split, parse_bytes
 
 from xh2cm.data.cf import encoded
 from xh2cm.data.times import datetime_dimensions
-from xh2cm.datasets.open import open_path
+from xh2cm.datasets.open import UNFINISHED, open_path
 from xh2cm.disk.atomic import beside, delete, is_marked, is_own, mark, reason, replace, sole_writer, synced, writing
-from xh2cm.disk.places import local
+from xh2cm.disk.places import as_url, local
 from xh2cm.errors import Finding, H2CMError, InputError, StoreError
+
+if TYPE_CHECKING:
+    from zarr.storage import FsspecStore
 
 __all__ = ["rechunk", "write_zarr"]
 
@@ -42,6 +45,9 @@ FINGERPRINT = "forcing_fingerprint"
 
 PACKING = ("_FillValue", "add_offset", "calendar", "dtype", "missing_value", "scale_factor", "units")
 CHANGING = ("date_created", "date_issued", "date_modified", "history")  # attributes that say when, not what
+
+ZARR = ("zarr.json", ".zgroup")
+"""Files of which a Zarr store holds one."""
 
 PARTS = ("manifest.json", "whole", "store", "journal", "old")
 """Files and folders of a store under construction, in the order in which they are cleared."""
@@ -70,14 +76,14 @@ def write_zarr(
     overwrite: bool = False,
     chunks: Mapping[Hashable, int] | None = None,
     shards: Mapping[Hashable, int] | None = None,
-) -> Path:
+) -> Path | str:
     """Write a dataset to a Zarr store, region by region where it is lazy, and go on with what is half-written.
 
     Parameters
     ----------
     dataset : Dataset
     path : str or path
-        Of the store, a folder.
+        Of the store, a folder; or a URL that fsspec writes to, such as ``s3://bucket/out.zarr``.
     overwrite : bool
         Replace a Zarr store that is there, once the new one is whole, and give up a half-written one of something else.
     chunks : mapping of dimension to int, optional
@@ -87,7 +93,8 @@ def write_zarr(
 
     Returns
     -------
-    Path
+    Path or str
+        A URL as text.
 
     Raises
     ------
@@ -103,6 +110,9 @@ def write_zarr(
     there the store lies in ``<path>.partial``. If that is interrupted, by whatever, the same call goes on with the
     regions that are missing, where the dataset is a prediction, which says of what; others begin anew.
 
+    At a URL nothing can be renamed: the store is written in place, has the attribute ``xh2cm_unfinished`` until it is
+    whole, with which `open_path` refuses it, and is begun anew after an interruption.
+
     Examples
     --------
     >>> import tempfile, xarray as xr, xh2cm
@@ -111,7 +121,9 @@ def write_zarr(
     >>> xr.open_zarr(path)["vpd"].encoding["shards"]
     (1095, 2, 8)
     """
-    return _write(encoded(dataset), Path(path), overwrite, chunks or {}, shards or {})
+    if url := as_url(path):
+        return _write_to_url(encoded(dataset), url, overwrite, chunks or {}, shards or {})
+    return _write(encoded(dataset), local(path), overwrite, chunks or {}, shards or {})
 
 
 def rechunk(
@@ -234,6 +246,45 @@ def _write(
     return target
 
 
+def _write_to_url(
+    dataset: xr.Dataset,
+    url: str,
+    overwrite: bool,
+    chunks: Mapping[Hashable, int],
+    shards: Mapping[Hashable, int],
+) -> str:
+    """Write a store in place, marked as unfinished until it is whole."""
+    import fsspec
+    import zarr
+    from zarr.storage import FsspecStore
+
+    fresh = _fresh(dataset)
+    layouts = _layouts(fresh, chunks, shards)
+    lazy = [name for name in layouts if fresh.variables[name].chunks is not None]
+    regions = _regions(fresh, lazy, layouts)
+    steps = {dim: piece.stop for dim, piece in regions[0].items()} if regions else {}
+    cut = fresh.assign({n: fresh[n].chunk({d: steps[d] for d in fresh[n].dims}) for n in lazy if n in fresh.data_vars})
+    try:
+        system, root = fsspec.core.url_to_fs(url)
+        there = system.exists(root)
+        refused = there and not (overwrite and any(system.exists(f"{root}/{name}") for name in ZARR))
+        if there and not refused:
+            system.rm(root, recursive=True)
+    except Exception as error:
+        raise StoreError(f"{url} cannot be written: {reason(error)}") from error
+    if refused:
+        raise StoreError(f"{url} exists: give another URL, or overwrite=True to replace an earlier Zarr store")
+    try:
+        store = FsspecStore.from_url(url)
+        _begin(cut.assign_attrs({UNFINISHED: 1}), layouts, lazy, store, compute=True)
+        del zarr.open_group(store, mode="r+", zarr_format=3).attrs[UNFINISHED]
+    except H2CMError:
+        raise
+    except Exception as error:
+        raise StoreError(f"{url} cannot be written: {reason(error)}") from error
+    return url
+
+
 def _progress(partial: Path, count: int) -> str:
     done = len(_journalled(partial / "journal"))
     return f"\n    -> {done:,} of {count:,} regions are written: the same call goes on with the others" if done else ""
@@ -339,7 +390,7 @@ def _begin_or_refuse(partial: Path) -> None:
 
 
 def _refuse_present(target: Path, overwrite: bool) -> None:
-    is_zarr = any((target / name).exists() for name in ("zarr.json", ".zgroup"))
+    is_zarr = any((target / name).exists() for name in ZARR)
     if os.path.lexists(target) and not (overwrite and is_zarr):
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier Zarr store")
 
@@ -418,14 +469,21 @@ def _take_place(partial: Path, target: Path) -> None:
 # -- regions -------------------------------------------------------------------------------------------------------
 
 
-def _begin(dataset: xr.Dataset, layouts: Mapping[Hashable, Layout], lazy: Sequence[Hashable], store: Path) -> None:
-    """Write all but the values of lazy variables."""
+def _begin(
+    dataset: xr.Dataset,
+    layouts: Mapping[Hashable, Layout],
+    lazy: Sequence[Hashable],
+    store: Path | FsspecStore,
+    *,
+    compute: bool = False,
+) -> None:
+    """Write a store, without the values of lazy variables unless these are to be computed."""
     from zarr.codecs import ZstdCodec
 
     template = dataset.copy()
     for name, variable in dataset.variables.items():
         new = variable.copy(deep=False)
-        if name in lazy:
+        if name in lazy and not compute:
             from dask.array import zeros  # which takes as long to import as all the rest
 
             new.data = zeros(variable.shape, chunks=-1, dtype=variable.dtype)
@@ -438,7 +496,7 @@ def _begin(dataset: xr.Dataset, layouts: Mapping[Hashable, Layout], lazy: Sequen
         template[name] = new
     with warnings.catch_warnings():  # Zarr 3 has not settled how to consolidate; who cannot read that does without
         warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
-        template.to_zarr(store, mode="w", compute=False, safe_chunks=False)
+        template.to_zarr(store, mode="w", compute=compute, safe_chunks=False, zarr_format=3)
 
 
 def _tasks(
@@ -478,7 +536,7 @@ def _write_region(
     store = Path(partial) / "store"
     try:
         _refuse_vanished(store)
-        group = zarr.open_group(store, mode="r+")
+        group = zarr.open_group(store, mode="r+", zarr_format=3)
         for name, block in values.items():
             array: Any = group[name]
             _refuse_crossing(name, where[name], array.shards or array.chunks, array.shape)

@@ -31,7 +31,7 @@ from xh2cm.disk.atomic import append, is_draft, reason, replace, sole_writer
 from xh2cm.disk.places import local
 from xh2cm.errors import FitError, H2CMWarning, StoreError
 from xh2cm.model.loss import SPLITS
-from xh2cm.plaintext import not_a_formula
+from xh2cm.text import not_a_formula
 from xh2cm.train.state import Course
 
 __all__ = ["MEMORY", "SUMS", "Run", "is_run", "opened", "remembered"]

@@ -8,7 +8,17 @@ from collections.abc import Iterator
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from xh2cm.text import printable
+
 __all__ = ["printed"]
+
+
+class Printable(logging.Formatter):
+    """Lines of a log in which control characters are shown as codes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return printable(super().format(record))
 
 
 @contextlib.contextmanager
@@ -33,7 +43,7 @@ def printed(name: str = "xh2cm") -> Iterator[None]:
         yield
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(Printable("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -21,6 +21,7 @@ import torch
 import xarray as xr
 
 import xh2cm.physics
+from xh2cm.ambient import undisturbed
 from xh2cm.data.align import align
 from xh2cm.datasets.published import from_published, read_checkpoint
 from xh2cm.disk.atomic import writing
@@ -367,6 +368,7 @@ def described(process: Any) -> dict[str, Any] | None:
     }
 
 
+@undisturbed()
 def gather(fits: Sequence[Fit], labels: xr.DataArray | None = None) -> Fit:
     """Join fits of some folds each into one.
 
@@ -491,13 +493,15 @@ def load_fit(path: str | os.PathLike[str], *, processes: Processes | None = None
     except (OSError, ValueError) as error:
         raise FitError(f"{found} cannot be read: {error}") from error
     if is_file:
-        return from_checkpoint(found)
+        with undisturbed():
+            return from_checkpoint(found)
     if os.path.lexists(found / FINISHED / ABOUT):
         found /= FINISHED
     elif os.path.lexists(found / "run.json"):
         raise FitError(f"the run in {path} is not finished: go on with the command that began it")
     try:
-        fit = from_folder(found, processes)
+        with undisturbed():
+            fit = from_folder(found, processes)
     except FitError:
         raise
     except Exception as error:  # a damaged or forged file may fail anywhere in its reader

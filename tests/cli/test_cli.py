@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import shlex
 import shutil
 import subprocess
@@ -732,9 +733,9 @@ def test_version():
 @pytest.mark.slow("predicts and draws a whole report; test_report_of_what_is_given draws one")
 def test_report_predicts_from_the_data_of_the_run(store, fitted, tmp_path):
     noted = json.loads((fitted / "data.json").read_text())
-    assert noted == {
-        "path": str(store.resolve()), "names": None, "units": None, "static": None, "mask": None, "missing": "drop"
-    }  # fmt: skip
+    seen = os.path.relpath(store.resolve(), fitted.resolve())
+    unsaid = dict.fromkeys(("names", "units", "static", "mask"))
+    assert noted == {"path": seen, **unsaid, "missing": "drop"}
     done = run("report", fitted, "--out", tmp_path / "page.html", "--no-progress")
     assert done.exit_code == 0, done.output
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

@@ -38,6 +38,9 @@ WriteConfig = Annotated[
     ),
 ]
 
+MOST = 2**20
+"""Bytes of the longest file of options that is read."""
+
 ABOUT_ITSELF = ("config", "write_config", "as_json", "help")
 """Options that a file cannot hold."""
 
@@ -121,10 +124,14 @@ def read(file: Path, command: Any, ctx: Any, given: Collection[str]) -> dict[str
     InputError
         All that is wrong with it, each with its line.
     """
+    if file.stat().st_size > MOST:
+        raise InputError([Finding(str(file), f"is longer than {MOST:,} bytes", "give a file of options")])
     try:
         text = file.read_text(encoding="utf-8")
         table = tomllib.loads(text)
-    except ValueError as error:
+    except RecursionError:
+        raise InputError([Finding(str(file), "is nested too deeply", "mend it there, see https://toml.io")]) from None
+    except (OSError, ValueError) as error:
         raise InputError([Finding(str(file), f"is no TOML: {error}", "mend it there, see https://toml.io")]) from None
     known, values, findings = parameters(command), {}, []
     for key, value in table.items():

@@ -58,13 +58,19 @@ def run_told(path: Path) -> Told:
         about = json.loads((path / "run.json").read_text())
         targets = [row["name"] for row in about["targets"]]
         folds, period, cells = about["folds"], about["period"], about["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise xh2cm.FitError(f"{path / 'run.json'} does not describe a run ({error})") from None
     losses = path / "losses.csv"
-    rows = csv.DictReader(losses.read_text().splitlines() if losses.exists() else [])
-    epoch = max((int(row["epoch"]) for row in rows), default=0)
+    try:
+        lines = losses.read_text(encoding="utf-8").splitlines() if losses.exists() else []
+        whole = [row["epoch"] for row in csv.DictReader(lines) if row["loss"]]  # the last line may be torn
+        epoch = max(map(int, whole), default=0)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise xh2cm.FitError(
+            f"{losses} is not a table of losses ({error}): delete it, the run writes it anew"
+        ) from None
     facts = {"kind": "run", "epoch": epoch, "folds": folds, "targets": targets, "period": period, "cells": cells}
-    lines = {"epoch": epoch, "folds": folds, "targets": ", ".join(targets), "period": period, "cells": cells}
+    lines = {"epoch": epoch, "folds": folds, "targets": ", ".join(map(str, targets)), "period": period, "cells": cells}
     text = "\n".join(f"  {key:<12} {value}" for key, value in lines.items())
     return facts, [f"a run that is not finished: it goes on with the command that began it\n{text}\n"]
 

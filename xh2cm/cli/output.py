@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from xh2cm.console import printed
 from xh2cm.errors import H2CMError, InputError
+from xh2cm.text import printable
 
 __all__ = ["Commands", "progress_shown", "tell"]
 
@@ -79,8 +80,9 @@ def tell(as_json: bool, facts: Mapping[str, Any], *texts: str | Table) -> None:
         if isinstance(text, Table):
             with console.capture() as drawn:
                 console.print(text)
-            text = "\n".join(line.rstrip() for line in drawn.get().splitlines())
-        typer.echo(text)
+            typer.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+        else:
+            typer.echo(printable(text))
 
 
 def plain(value: Any) -> Any:
@@ -113,9 +115,11 @@ def table(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str] | None = 
     titles = titles or {name: name for name in rows[0]}
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name, title in titles.items():
-        found.add_column(title, justify="left" if any(isinstance(row[name], str) for row in rows) else "right")
+        found.add_column(
+            Text(printable(title)), justify="left" if any(isinstance(row[name], str) for row in rows) else "right"
+        )
     for row in rows:
-        found.add_row(*(as_text(row[name]) for name in titles))
+        found.add_row(*(Text(printable(as_text(row[name]))) for name in titles))
     return found
 
 

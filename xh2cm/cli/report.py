@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,16 +86,19 @@ def report(
 
 
 def note(run: Path, data: Path, told: Mapping[str, Any]) -> None:
-    """Keep in a run where its data are, and what is what in them."""
-    replace(run / DATA, json.dumps({"path": str(data.resolve()), **told}, indent=1).encode())
+    """Keep in a run where its data are, seen from the run, and what is what in them."""
+    path = os.path.relpath(data.resolve(), run.resolve())
+    replace(run / DATA, json.dumps({"path": path, **told}, indent=1).encode())
 
 
 def noted(file: Path, told: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     """Return the recorded path and options of a run's data, where the command line gives no others."""
     try:
         known = json.loads(file.read_text())
-        return Path(known["path"]), {key: value or known[key] for key, value in told.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Path(os.path.normpath(file.parent.resolve() / known["path"])), {
+            key: value or known[key] for key, value in told.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FitError(f"{file} cannot be read ({error}): delete it, and give --data") from error
 
 

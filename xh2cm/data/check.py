@@ -13,6 +13,7 @@ from typing import Any, ParamSpec
 import numpy as np
 import xarray as xr
 
+from xh2cm.ambient import undisturbed
 from xh2cm.data.align import doubled, is_place
 from xh2cm.data.chunks import warn_of_slow_chunks
 from xh2cm.data.files import unreadable, unwritten
@@ -72,7 +73,8 @@ def _naming_damage(checking: Callable[Given, Report]) -> Callable[Given, Report]
     @functools.wraps(checking)
     def checked(*told: Given.args, **named: Given.kwargs) -> Report:
         try:
-            return checking(*told, **named)
+            with undisturbed():
+                return checking(*told, **named)
         except (H2CMError, Warning):
             raise
         except Exception as error:  # a damaged chunk may fail anywhere in a decoder

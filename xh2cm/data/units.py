@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import difflib
 import functools
+import logging
 import re
 from collections.abc import Mapping
 from numbers import Real
@@ -220,8 +221,13 @@ def _refusal(name: str, problem: str, suggestion: str, var: Var, before: str = "
 def _registry() -> pint.UnitRegistry[float]:
     """cf-xarray's units and what files of land data say besides, apart from the user's registry."""
     users = pint.application_registry.get()
-    from cf_xarray.units import units as cf_units  # puts itself in the place of the application registry
-
+    log = logging.getLogger("pint")
+    before = log.level
+    log.setLevel(logging.ERROR)  # that cf-xarray defines units anew concerns nobody
+    try:
+        from cf_xarray.units import units as cf_units  # puts itself in the place of the application registry
+    finally:
+        log.setLevel(before)
     pint.set_application_registry(users)
     registry: pint.UnitRegistry[float] = copy.deepcopy(cf_units)
     for definition in (

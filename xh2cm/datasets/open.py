@@ -74,7 +74,7 @@ def open_path(path: str | os.PathLike[str]) -> xr.Dataset:
     except StoreError as error:
         told = str(error)
     except ImportError as error:
-        told = f"{error}; install that package"
+        told = str(error)
     except MemoryError as error:
         told = reason(error)
     except Exception as error:  # a damaged or forged file may fail anywhere in its reader

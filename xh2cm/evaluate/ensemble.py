@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from xh2cm.ambient import undisturbed
 from xh2cm.errors import Finding, InputError
 from xh2cm.evaluate.align import SCALES, Pairs, Together, at_scale, pair_up, split
 from xh2cm.evaluate.scores import COUNTS, along, attributes, everywhere, placed
@@ -37,6 +38,7 @@ CAVEAT = (
 )
 
 
+@undisturbed()
 def spread(prediction: xr.Dataset) -> xr.Dataset:
     """Compute the mean, standard deviation, minimum and maximum over the folds, lazily.
 
@@ -79,6 +81,7 @@ def spread(prediction: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(found, attrs=prediction.attrs | {"comment": CAVEAT})
 
 
+@undisturbed()
 def coverage(
     prediction: xr.Dataset,
     observations: xr.Dataset,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xh2cm.ambient import undisturbed
 from xh2cm.errors import Finding, InputError
 from xh2cm.evaluate.align import (
     ROUNDING,
@@ -203,6 +204,7 @@ def _constant(array: xr.DataArray, dims: Sequence[Hashable]) -> xr.DataArray:
     return array.max(dims) - array.min(dims) <= ROUNDING * abs(array).max(dims)
 
 
+@undisturbed()
 def score(
     prediction: xr.Dataset,
     observations: xr.Dataset,

@@ -122,6 +122,11 @@ def write_cmip(
     findings = land_findings(prediction)
     if frequency not in RECORDS:
         findings.append(Finding("frequency", f"is {frequency!r}", f"give one of {', '.join(map(repr, RECORDS))}"))
+    facets = {"source_id": source_id, "experiment_id": experiment_id, "member_id": member_id, "grid_label": grid_label}
+    for facet, value in facets.items():
+        if not (isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", value)):
+            remedy = "give letters, digits, dots and hyphens: it is part of the names of files"
+            findings.append(Finding(facet, f"is {value!r:.60}", remedy))
     prediction = with_nep(prediction)
     names = named_in_cmip(prediction, variables, findings)
     if findings:
@@ -207,7 +212,7 @@ def in_cmip_units(prediction: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     for name in names:
         var = dataclasses.replace(TABLE[name], units=CMIP_UNITS[TABLE[name].quantity])
         scale, _ = conversion(name, prediction[name].attrs.get("units"), var)
-        array = (prediction[name] * scale).astype(np.float32)
+        array = (prediction[name] * scale).astype(np.float32).reset_coords(drop=True)  # of passengers none
         found[str(var.cmip)] = array.drop_attrs(deep=False).assign_attrs(var.attrs)
     dataset = xr.Dataset(found)
     axes = zip(horizontal(dataset), ("lat", "lon"), strict=True)

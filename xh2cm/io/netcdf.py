@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from xh2cm.data.cf import encoded, horizontal
+from xh2cm.data.cf import horizontal
 from xh2cm.disk.atomic import beside, put, synced, writing
 from xh2cm.disk.places import local
 from xh2cm.errors import StoreError
+from xh2cm.io.passengers import fit_for_files
 
 __all__ = ["write_netcdf"]
 
@@ -56,7 +57,7 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite
     target = local(path)
     if os.path.lexists(target) and not (overwrite and is_netcdf(target)):
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier NetCDF file")
-    fresh = with_history(laid_out(encoded(dataset)), f"written to {target.name}")
+    fresh = with_history(laid_out(fit_for_files(dataset)), f"written to {target.name}")
     with writing(target), beside(target) as folder, what_the_disk_says(folder):
         fresh.to_netcdf(folder / target.name, engine="netcdf4")  # not every xarray takes it by itself
         put(folder / target.name, target)  # only now: until the new file is whole the old one stays

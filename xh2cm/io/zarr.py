@@ -28,12 +28,12 @@ from dask.delayed import delayed
 from dask.system import CPU_COUNT
 from dask.utils import key_split, parse_bytes
 
-from xh2cm.data.cf import encoded
 from xh2cm.data.times import datetime_dimensions
 from xh2cm.datasets.open import UNFINISHED, open_path
 from xh2cm.disk.atomic import beside, delete, is_marked, is_own, mark, reason, replace, sole_writer, synced, writing
 from xh2cm.disk.places import as_url, local
 from xh2cm.errors import Finding, H2CMError, InputError, StoreError
+from xh2cm.io.passengers import fit_for_files
 
 if TYPE_CHECKING:
     from zarr.storage import FsspecStore
@@ -122,8 +122,8 @@ def write_zarr(
     (1095, 2, 8)
     """
     if url := as_url(path):
-        return _write_to_url(encoded(dataset), url, overwrite, chunks or {}, shards or {})
-    return _write(encoded(dataset), local(path), overwrite, chunks or {}, shards or {})
+        return _write_to_url(fit_for_files(dataset), url, overwrite, chunks or {}, shards or {})
+    return _write(fit_for_files(dataset), local(path), overwrite, chunks or {}, shards or {})
 
 
 def rechunk(

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dask
@@ -15,6 +14,7 @@ import torch
 import xarray as xr
 
 from xh2cm.data.folds import FoldOptions, fold_labels
+from xh2cm.disk.places import local
 from xh2cm.errors import Finding, InputError
 from xh2cm.fitted import FINISHED, Fit, gather
 from xh2cm.options import part
@@ -76,7 +76,7 @@ def fit_on(
     if not workers:
         raise InputError([Finding("client", "has no worker", "wait for one: client.wait_for_workers(1)")])
     parts = [some.tolist() for some in np.array_split(chosen, min(workers, len(chosen)))]
-    place = None if run is None else Path(run).absolute()
+    place = None if run is None else local(run).absolute()
     names = ["-".join(map(str, some)) for some in parts]
     futures = [
         client.submit(

@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 from torch.utils._pytree import tree_map
 
+from xh2cm.ambient import undisturbed
 from xh2cm.data.folds import TEST
 from xh2cm.data.read_land import place
 from xh2cm.errors import Finding, InputError
@@ -336,6 +337,7 @@ def threads_of_a_task() -> Iterator[None]:
         torch.set_num_threads(CORES)
 
 
+@undisturbed()
 def h2cm_predict(*arrays: np.ndarray, runner: Runner) -> tuple[np.ndarray, ...] | np.ndarray:
     """Run a block with what the machine it is on has; its name is that of the task."""
     here = dataclasses.replace(runner, device=str(to_device(runner.device)))

@@ -15,6 +15,7 @@ import xarray as xr
 from dask.base import tokenize
 from dask.delayed import delayed
 
+from xh2cm.ambient import undisturbed
 from xh2cm.data.align import align
 from xh2cm.data.cf import CONVENTIONS, with_axes
 from xh2cm.data.pins import read_pins
@@ -98,6 +99,7 @@ def scaling_of(fit: Fit, dataset: xr.Dataset) -> Scaling:
     return Scaling(stored(forcing, "mean"), stored(forcing, "std"), stored(static, "mean"), stored(static, "std"))
 
 
+@undisturbed()
 def predict_dataset(dataset: xr.Dataset, options: PredictOptions, *, maps: xr.Dataset | None = None) -> xr.Dataset:
     """Run a fit on a checked dataset; see `xh2cm.predict`.
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from xh2cm.ambient import undisturbed
 from xh2cm.data.align import align
 from xh2cm.data.report import ACTUAL_RANGE
 from xh2cm.errors import Finding, InputError, closest
@@ -49,6 +50,7 @@ NOTHING = 1e-6
 # -- by another forcing ----------------------------------------------------------------------------------------------
 
 
+@undisturbed()
 def forcing_response(dataset: xr.Dataset, options: ResponseOptions, *, maps: xr.Dataset | None = None) -> xr.Dataset:
     """Subtract the prediction of a checked dataset from that under changed forcing; see `xh2cm.response`.
 
@@ -220,6 +222,7 @@ class Slopes(Runner):
         return [slope.transpose(0, 1).cpu().numpy() for slope in slopes.unbind(-1)]
 
 
+@undisturbed()
 def sensitivity(dataset: xr.Dataset, options: SensitivityOptions, *, maps: xr.Dataset | None = None) -> xr.Dataset:
     """Differentiate an output of a checked dataset by its forcing; see `xh2cm.sensitivity`.
 

@@ -77,12 +77,20 @@ class Run:
 
     @cached_property
     def board(self) -> Any:
-        """Writer for TensorBoard, if that is installed."""
+        """Writer of a file for TensorBoard, if that is installed; its name holds no host, unlike that of PyTorch's."""
         if importlib.util.find_spec("tensorboard") is None:
             return None
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.recorded + 1)
+        place = self.folder / "tensorboard"
+        place.mkdir(exist_ok=True)
+        now = time.time()
+        writer = RecordWriter((place / f"events.out.tfevents.{now:.6f}.xh2cm").open("xb"))
+        writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        void = SessionLog(status=SessionLog.START)  # what earlier files hold of later epochs
+        writer.write(Event(wall_time=now, step=self.recorded + 1, session_log=void).SerializeToString())
+        return writer
 
     def latest(self, device: torch.device) -> Course | None:
         """The last state that is whole; None before the first.
@@ -174,8 +182,13 @@ class Run:
         (replace if mode == "w" else append)(self.folder / "losses.csv", table.getvalue().encode())
         board = self.board  # opened before the first epoch: what it holds of later ones is void
         if mode == "a" and new and board:
+            from tensorboard.compat.proto.event_pb2 import Event
+            from tensorboard.compat.proto.summary_pb2 import Summary
+
             for epoch, fold, split, name, loss in new:
-                board.add_scalar(f"{name}/{split}/fold {fold}", loss, epoch)
+                value = Summary.Value(tag=f"{name}/{split}/fold {fold}", simple_value=loss)
+                event = Event(wall_time=time.time(), step=epoch, summary=Summary(value=[value]))
+                board.write(event.SerializeToString())
             board.flush()
 
 

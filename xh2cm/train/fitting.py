@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from xh2cm.ambient import undisturbed
 from xh2cm.console import printed
 from xh2cm.data.folds import TEST, FoldOptions, fold_labels
 from xh2cm.data.options import DataArguments
@@ -213,6 +214,7 @@ def chosen_folds(known: Sequence[int], only: Any) -> tuple[int, ...]:
 
 
 @reproducible_threads()
+@undisturbed()
 def fit_dataset(
     dataset: xr.Dataset, options: FitOptions, *, pins: Pins | None = None, facts: Facts | None = None
 ) -> Fit:

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from dask.base import compute
 
+from xh2cm.ambient import undisturbed
 from xh2cm.data.read_land import place
 from xh2cm.data.times import month_numbers, time_dimension
 from xh2cm.errors import Finding, InputError
@@ -179,6 +180,7 @@ Box = Mapping[Hashable, slice]
 """A part of the land, as `Dataset.isel` takes it."""
 
 
+@undisturbed()
 def to_tensors(
     dataset: xr.Dataset,
     device: str | torch.device | None = None,

@@ -38,6 +38,7 @@ from xh2cm.io.checksums import (
     replaced,
     seal,
 )
+from xh2cm.io.passengers import plain
 from xh2cm.model import KINDS, HybridModel, Net, Scaling, SpinUp
 from xh2cm.model.loss import SPLITS
 from xh2cm.physics import Processes
@@ -289,9 +290,9 @@ class Fit:
         (folder / "weights.safetensors").write_bytes(safetensors.torch.save(tensors))
         arrays = {"losses": self.losses}
         if self.labels is not None:
-            arrays["folds"] = on_file(self.labels).to_dataset(name="fold")
+            arrays["folds"] = plain(on_file(self.labels).to_dataset(name="fold"))
         if self.maps:
-            arrays["maps"] = self.maps.map(on_file, keep_attrs=True)
+            arrays["maps"] = plain(self.maps.map(on_file, keep_attrs=True))
         for name, dataset in arrays.items():
             (folder / f"{name}.safetensors").write_bytes(packed(dataset))
         about = {

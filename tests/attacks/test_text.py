@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import subprocess
 import sys
 import warnings
@@ -124,10 +125,12 @@ ROOT = Path(xh2cm.__file__).parents[1]
 
 def test_a_run_says_where_nothing_is(short: xr.Dataset, tmp_path: Path) -> None:
     """Neither the host nor the folder in which a run lies is in its files, once it has ended."""
-    import socket
-
     short.h2cm.fit(2, scheme="cells", epochs=1, width=4, progress=False, loop="plain", run=tmp_path / "run")
-    told = {str(tmp_path).encode(), socket.gethostname().encode()}
+    host = socket.gethostname()
+    told = {
+        str(tmp_path).encode(),
+        *([host.encode()] if len(host) > 5 else []),
+    }  # a short one stands in weights by chance
     for path in (tmp_path / "run").rglob("*"):
-        assert socket.gethostname() not in path.name
+        assert host not in path.name
         assert not path.is_file() or not [text for text in told if text in path.read_bytes()], path

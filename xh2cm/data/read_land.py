@@ -210,6 +210,6 @@ def place(land: xr.DataArray, number: int) -> str:
     >>> place(xr.DataArray(np.ones((2, 3)), coords={"lat": [10.0, 20.0]}, dims=("lat", "x")), 4)
     'lat 20.0, x 1'
     """
-    at = dict(zip(land.dims, np.unravel_index(number, land.shape), strict=True))
+    at = dict(zip(land.dims, np.unravel_index(number, land.shape) if land.dims else (), strict=True))
     named = (f"{dim} {land[dim].values[i] if dim in land.coords else i}" for dim, i in at.items())
     return ", ".join(named) or "the cell"

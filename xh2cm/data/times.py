@@ -210,8 +210,7 @@ def time_dimension(array: xr.DataArray) -> Hashable | None:
     """The dimension of a variable that is time, by its coordinate."""
     for dim in array.dims:
         if dim in array.coords and (
-            np.issubdtype(array[dim].dtype, np.datetime64)
-            or xr.core.common._contains_cftime_datetimes(array[dim].variable)
+            array[dim].dtype.kind == "M" or xr.core.common._contains_cftime_datetimes(array[dim].variable)
         ):
             return dim
     return None

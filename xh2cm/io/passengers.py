@@ -13,7 +13,7 @@ import xarray as xr
 from xh2cm.data.cf import encoded, is_moment
 from xh2cm.errors import StoreError
 
-__all__ = ["fit_for_files"]
+__all__ = ["fit_for_files", "plain"]
 
 MARKS = ("_FillValue", "missing_value")
 """Attributes that say which values are missing."""
@@ -23,7 +23,16 @@ DECODED = ("calendar", "dtype", "units", *MARKS)
 
 
 def fit_for_files(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a dataset as NetCDF and Zarr hold it, encoded as CF asks.
+    """Return a dataset as NetCDF and Zarr hold it, encoded as CF asks; see `plain`."""
+    ready = encoded(plain(dataset))
+    for variable in ready.variables.values():
+        if variable.attrs.keys() & set(MARKS):  # not decoded: they stay as they are
+            variable.encoding = {key: value for key, value in variable.encoding.items() if key not in MARKS}
+    return ready
+
+
+def plain(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset of types that NetCDF and Zarr hold.
 
     Parameters
     ----------
@@ -46,7 +55,7 @@ def fit_for_files(dataset: xr.Dataset) -> xr.Dataset:
     >>> cells = pd.MultiIndex.from_tuples([("DE", 1), ("FR", 2)], names=["country", "number"])
     >>> coords = xr.Coordinates.from_pandas_multiindex(cells, "site")
     >>> ds = xr.Dataset({"ET": ("site", [1.0, 2.0], {"checked": True, "on": pd.Timestamp("2001-01-01")})}, coords)
-    >>> found = fit_for_files(ds)
+    >>> found = plain(ds)
     >>> list(found.coords), found["ET"].attrs
     (['country', 'number'], {'checked': 1, 'on': '2001-01-01T00:00:00'})
     """
@@ -68,11 +77,7 @@ def fit_for_files(dataset: xr.Dataset) -> xr.Dataset:
         dropped = DECODED if is_date else ("dtype",) if variable.dtype.kind == "b" else ()
         variable.attrs = plain_attributes({k: v for k, v in variable.attrs.items() if k not in dropped})
     found.attrs = plain_attributes(found.attrs)
-    ready = encoded(found)
-    for variable in ready.variables.values():
-        if variable.attrs.keys() & set(MARKS):  # not decoded: they stay as they are
-            variable.encoding = {key: value for key, value in variable.encoding.items() if key not in MARKS}
-    return ready
+    return found
 
 
 def plain_values(variable: xr.Variable) -> xr.Variable:
@@ -89,11 +94,11 @@ def plain_values(variable: xr.Variable) -> xr.Variable:
         return variable
     lost, listed = pd.isna(np.asarray(values, dtype=object)), list(values)
     if not isinstance(dtype, np.dtype) and pd.api.types.is_numeric_dtype(dtype):
-        plain = np.asarray([np.nan if gap else value for gap, value in zip(lost, listed, strict=True)])
+        held = np.asarray([np.nan if gap else value for gap, value in zip(lost, listed, strict=True)])
     else:
-        plain = np.empty(len(listed), dtype=object)
-        plain[:] = ["" if gap else str(value) for gap, value in zip(lost, listed, strict=True)]
-    return xr.Variable(variable.dims, np.reshape(plain, variable.shape), variable.attrs)
+        held = np.empty(len(listed), dtype=object)
+        held[:] = ["" if gap else str(value) for gap, value in zip(lost, listed, strict=True)]
+    return xr.Variable(variable.dims, np.reshape(held, variable.shape), variable.attrs)
 
 
 def is_held(value: Any) -> bool:
@@ -103,8 +108,8 @@ def is_held(value: Any) -> bool:
 
 def plain_attributes(attributes: dict[Any, Any]) -> dict[str, Any]:
     """Return attributes as files hold them: text and numbers, under names that are text."""
-    plain = {str(name).replace("/", "_"): plain_attribute(value) for name, value in attributes.items()}
-    return {name: value for name, value in plain.items() if name and value is not None}
+    found = {str(name).replace("/", "_"): plain_attribute(value) for name, value in attributes.items()}
+    return {name: value for name, value in found.items() if name and value is not None}
 
 
 def plain_attribute(value: Any) -> Any:

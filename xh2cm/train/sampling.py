@@ -108,7 +108,8 @@ def label_tensor(labels: xr.DataArray, cells: Cells) -> Tensor:
     Tensor of int, (cell, 1) or (cell, time)
         -1 for what no fold sees.
     """
-    at = dict(zip(cells.mask.dims, np.unravel_index(cells.index, cells.mask.shape), strict=True))
+    dims, shape = cells.mask.dims, cells.mask.shape
+    at = dict(zip(dims, np.unravel_index(cells.index, shape) if dims else (), strict=True))
     land = [d for d in at if d in labels.dims]
     values = labels.transpose(*land, ...).values
     whole = torch.from_numpy(np.nan_to_num(values, nan=-1).astype(np.int64)).to(cells.forcing.device)

@@ -62,8 +62,8 @@ def run_told(path: Path) -> Told:
         raise xh2cm.FitError(f"{path / 'run.json'} does not describe a run ({error})") from None
     losses = path / "losses.csv"
     try:
-        lines = losses.read_text(encoding="utf-8").splitlines() if losses.exists() else []
-        whole = [row["epoch"] for row in csv.DictReader(lines) if row["loss"]]  # the last line may be torn
+        text = losses.read_text(encoding="utf-8") if losses.exists() else ""
+        whole = [row["epoch"] for row in csv.DictReader(text.splitlines()) if row["loss"]]  # the last line may be torn
         epoch = max(map(int, whole), default=0)
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise xh2cm.FitError(

@@ -60,11 +60,11 @@ def open_path(path: str | os.PathLike[str]) -> xr.Dataset:
         root = zarr.open_group(store, mode="r")
         if not {*root.group_keys()}.isdisjoint(FORCING_GROUPS):  # open_published says what the published layout lacks
             return open_published(store)
-        dataset = xr.open_zarr(store, chunks={}, consolidated=False)
+        dataset: xr.Dataset = xr.open_zarr(store, chunks={}, consolidated=False)
         if found and found.is_dir():
             dataset.encoding["source"] = str(found)
         if UNFINISHED not in dataset.attrs:
-            return dataset[sorted(dataset.data_vars)]  # a folder lists its arrays in any order
+            return dataset[sorted(dataset.data_vars, key=str)]  # a folder lists its arrays in any order
         told = "it was not written to its end"
     except InputError:
         raise

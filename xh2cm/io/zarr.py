@@ -496,7 +496,7 @@ def _begin(
         template[name] = new
     with warnings.catch_warnings():  # Zarr 3 has not settled how to consolidate; who cannot read that does without
         warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
-        template.to_zarr(store, mode="w", compute=compute, safe_chunks=False, zarr_format=3)
+        template.to_zarr(store, mode="w", compute=compute, safe_chunks=False, zarr_format=3)  # type: ignore[call-overload]
 
 
 def _tasks(

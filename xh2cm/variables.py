@@ -84,7 +84,13 @@ class Var:
         Name in the CMIP6 tables.
     cell_methods : str
     lower, upper : float
-        Plausible range in canonical units; values outside are an error of the input.
+        Plausible range of daily values in canonical units; values outside are an error of the input.
+    usual : tuple of float
+        Range in which means over a year and a region lie on nearly all land; a mean outside is warned of.
+    positive : {"up", "down", ""}
+        Direction in which a flux is counted as positive, as CMIP writes it; empty where it has none.
+    opposites : tuple of str
+        Names under which files give it with the opposite sign (compared without case).
 
     Examples
     --------
@@ -104,6 +110,9 @@ class Var:
     cell_methods: str = DAY_MEAN
     lower: float = -math.inf
     upper: float = math.inf
+    usual: tuple[float, float] = (-math.inf, math.inf)
+    positive: Literal["up", "down", ""] = ""
+    opposites: tuple[str, ...] = ()
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -394,6 +403,8 @@ class Forcing(NamedTuple):
             lower=-300,
             upper=600,
             aliases=("rn", "rnet", "netrad", "NETRAD_F", "Rn_f", "net_rad", "rad_net", "surface_net_radiation"),
+            usual=(10, 220),
+            positive="down",
         ),
     ]
     precipitation: Annotated[
@@ -422,6 +433,7 @@ class Forcing(NamedTuple):
                 "total_precipitation",
                 "mtpr",
             ),
+            usual=(0.02, 30),
         ),
     ]
     air_temperature: Annotated[
@@ -449,6 +461,7 @@ class Forcing(NamedTuple):
                 "2m_temperature",
                 "air_temp",
             ),
+            usual=(240, 308),
         ),
     ]
     vpd: Annotated[
@@ -462,6 +475,7 @@ class Forcing(NamedTuple):
             lower=0,
             upper=150,
             aliases=("VPD_F", "VPD_F_MDS", "vapor_pressure_deficit", "vapour_pressure_deficit", "vpd_mean"),
+            usual=(0.3, 45),
         ),
     ]
     co2: Annotated[
@@ -476,6 +490,7 @@ class Forcing(NamedTuple):
             lower=150,
             upper=2000,
             aliases=("CO2_F_MDS", "co2_mole_fraction", "xco2", "co2_ppm", "CO2_F"),
+            usual=(170, 1200),
         ),
     ]
 
@@ -496,6 +511,7 @@ class State(NamedTuple):
             aliases=("swe", "swe_bc", "snw", "sd", "snow_water_equivalent"),
             cell_methods=END_OF_DAY,
             lower=0,
+            upper=20000,
         ),
     ]
     soil_moisture: Annotated[
@@ -509,6 +525,7 @@ class State(NamedTuple):
             cmip="mrso",
             cell_methods=END_OF_DAY,
             lower=0,
+            upper=5000,
         ),
     ]
     groundwater: Annotated[
@@ -521,6 +538,7 @@ class State(NamedTuple):
             "groundwater_amount",
             cell_methods=END_OF_DAY,
             lower=0,
+            upper=1e5,
         ),
     ]
     fapar: Annotated[
@@ -534,6 +552,7 @@ class State(NamedTuple):
             aliases=("fapar", "fpar"),
             lower=0,
             upper=1,
+            usual=(0.005, 1),
         ),
     ]
     npp: Annotated[
@@ -546,6 +565,10 @@ class State(NamedTuple):
             "net_primary_productivity_of_biomass_expressed_as_carbon",
             cmip="npp",
             aliases=("npp",),
+            lower=-20,
+            upper=60,
+            usual=(0.01, 12),
+            positive="down",
         ),
     ]
 
@@ -561,12 +584,30 @@ class Fluxes(NamedTuple):
             "kg m-2 d-1",
             "water flux",
             "precipitation_flux",
+            lower=0,
+            upper=3000,
         ),
     ]
-    snowfall: Annotated[Tensor, Var("snowfall", "snowfall", "kg m-2 d-1", "water flux", "snowfall_flux", cmip="prsn")]
-    rainfall: Annotated[Tensor, Var("rainfall", "rainfall", "kg m-2 d-1", "water flux", "rainfall_flux", cmip="prra")]
+    snowfall: Annotated[
+        Tensor,
+        Var("snowfall", "snowfall", "kg m-2 d-1", "water flux", "snowfall_flux", cmip="prsn", lower=0, upper=3000),
+    ]
+    rainfall: Annotated[
+        Tensor,
+        Var("rainfall", "rainfall", "kg m-2 d-1", "water flux", "rainfall_flux", cmip="prra", lower=0, upper=2000),
+    ]
     snow_melt: Annotated[
-        Tensor, Var("snow_melt", "snow melt", "kg m-2 d-1", "water flux", "surface_snow_melt_flux", cmip="snm")
+        Tensor,
+        Var(
+            "snow_melt",
+            "snow melt",
+            "kg m-2 d-1",
+            "water flux",
+            "surface_snow_melt_flux",
+            cmip="snm",
+            lower=0,
+            upper=2000,
+        ),
     ]
     interception: Annotated[
         Tensor,
@@ -577,6 +618,8 @@ class Fluxes(NamedTuple):
             "water flux",
             "water_evaporation_flux_from_canopy",
             cmip="evspsblveg",
+            lower=-10,
+            upper=30,
         ),
     ]
     soil_evaporation: Annotated[
@@ -588,10 +631,22 @@ class Fluxes(NamedTuple):
             "water flux",
             "water_evaporation_flux_from_soil",
             cmip="evspsblsoi",
+            lower=-10,
+            upper=30,
         ),
     ]
     transpiration: Annotated[
-        Tensor, Var("transpiration", "transpiration", "kg m-2 d-1", "water flux", "transpiration_flux", cmip="tran")
+        Tensor,
+        Var(
+            "transpiration",
+            "transpiration",
+            "kg m-2 d-1",
+            "water flux",
+            "transpiration_flux",
+            cmip="tran",
+            lower=-10,
+            upper=30,
+        ),
     ]
     et: Annotated[
         Tensor,
@@ -604,12 +659,31 @@ class Fluxes(NamedTuple):
             cmip="evspsbl",
             standard_names=("lwe_water_evaporation_rate", "water_evaporation_flux", "surface_upward_latent_heat_flux"),
             aliases=("et", "et_xbase", "evspsbl", "evapotranspiration", "le", "LE_F_MDS", "LE_CORR", "latent_heat"),
+            lower=-10,
+            upper=30,
+            usual=(0.03, 10),
+            positive="up",
+            opposites=(
+                "slhf",
+                "mslhf",
+                "avg_slhtf",
+                "surface_latent_heat_flux",
+                "e",
+                "mer",
+                "avg_ie",
+                "total_evaporation",
+                "total_evaporation_sum",
+                "surface_latent_heat_flux_sum",
+            ),
         ),
     ]
     water_input: Annotated[
-        Tensor, Var("water_input", "rain and melt water reaching the soil", "kg m-2 d-1", "water flux")
+        Tensor,
+        Var("water_input", "rain and melt water reaching the soil", "kg m-2 d-1", "water flux", lower=0, upper=3000),
     ]
-    soil_recharge: Annotated[Tensor, Var("soil_recharge", "water retained by the soil", "kg m-2 d-1", "water flux")]
+    soil_recharge: Annotated[
+        Tensor, Var("soil_recharge", "water retained by the soil", "kg m-2 d-1", "water flux", lower=0, upper=3000)
+    ]
     groundwater_recharge: Annotated[
         Tensor,
         Var(
@@ -619,13 +693,35 @@ class Fluxes(NamedTuple):
             "water flux",
             "downward_liquid_water_mass_flux_into_groundwater",
             cmip="qgwr",
+            lower=0,
+            upper=3000,
         ),
     ]
     surface_runoff: Annotated[
-        Tensor, Var("surface_runoff", "surface runoff", "kg m-2 d-1", "water flux", "surface_runoff_flux", cmip="mrros")
+        Tensor,
+        Var(
+            "surface_runoff",
+            "surface runoff",
+            "kg m-2 d-1",
+            "water flux",
+            "surface_runoff_flux",
+            cmip="mrros",
+            lower=-1,
+            upper=1000,
+        ),
     ]
     baseflow: Annotated[
-        Tensor, Var("baseflow", "baseflow", "kg m-2 d-1", "water flux", "subsurface_runoff_flux", cmip="mrrob")
+        Tensor,
+        Var(
+            "baseflow",
+            "baseflow",
+            "kg m-2 d-1",
+            "water flux",
+            "subsurface_runoff_flux",
+            cmip="mrrob",
+            lower=-1,
+            upper=1000,
+        ),
     ]
     runoff: Annotated[
         Tensor,
@@ -637,6 +733,9 @@ class Fluxes(NamedTuple):
             "runoff_flux",
             cmip="mrro",
             aliases=("q_v2", "mrro", "ro", "q", "qtot"),
+            lower=-1,
+            upper=1000,
+            usual=(0.0001, 60),
         ),
     ]
     tws: Annotated[
@@ -651,6 +750,8 @@ class Fluxes(NamedTuple):
             cell_methods=END_OF_DAY,
             standard_names=("lwe_thickness_of_land_water_amount",),
             aliases=("tws", "mrtws", "lwe_thickness", "tws_anomaly"),
+            lower=-1e5,
+            upper=1e5,
         ),
     ]
     gpp: Annotated[
@@ -663,6 +764,10 @@ class Fluxes(NamedTuple):
             "gross_primary_productivity_of_biomass_expressed_as_carbon",
             cmip="gpp",
             aliases=("gpp", "GPP_NT_VUT_REF", "GPP_DT_VUT_REF"),
+            lower=-20,
+            upper=60,
+            usual=(0.02, 20),
+            positive="down",
         ),
     ]
     ra: Annotated[
@@ -674,6 +779,9 @@ class Fluxes(NamedTuple):
             "carbon flux",
             "surface_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_plant_respiration",
             cmip="ra",
+            lower=-20,
+            upper=60,
+            positive="up",
         ),
     ]
     rh: Annotated[
@@ -685,6 +793,9 @@ class Fluxes(NamedTuple):
             "carbon flux",
             "surface_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_heterotrophic_respiration",
             cmip="rh",
+            lower=-20,
+            upper=60,
+            positive="up",
         ),
     ]
     ter: Annotated[
@@ -695,6 +806,10 @@ class Fluxes(NamedTuple):
             "g m-2 d-1",
             "carbon flux",
             aliases=("ter", "reco", "RECO_NT_VUT_REF", "RECO_DT_VUT_REF"),
+            lower=-20,
+            upper=60,
+            usual=(0.02, 20),
+            positive="up",
         ),
     ]
     nep: Annotated[
@@ -706,6 +821,9 @@ class Fluxes(NamedTuple):
             "carbon flux",
             "surface_net_downward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_all_land_processes_excluding_anthropogenic_land_use_change",
             cmip="nep",
+            lower=-40,
+            upper=40,
+            positive="down",
         ),
     ]
     nee: Annotated[
@@ -718,6 +836,15 @@ class Fluxes(NamedTuple):
             aliases=("nee", "NEE_VUT_REF"),
             standard_names=(
                 "surface_net_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_all_land_processes_excluding_anthropogenic_land_use_change",
+                "surface_net_upward_mass_flux_of_carbon_dioxide_expressed_as_carbon_due_to_all_land_processes",
+            ),
+            lower=-40,
+            upper=40,
+            usual=(-10, 10),
+            positive="up",
+            opposites=(
+                "nep",
+                "nbp",
             ),
         ),
     ]
@@ -728,9 +855,18 @@ class Residuals(NamedTuple):
 
     water_residual: Annotated[
         Tensor,
-        Var("water_residual", "corrected precipitation - ET - runoff - change of TWS", "kg m-2 d-1", "water flux"),
+        Var(
+            "water_residual",
+            "corrected precipitation - ET - runoff - change of TWS",
+            "kg m-2 d-1",
+            "water flux",
+            lower=-100,
+            upper=100,
+        ),
     ]
-    carbon_residual: Annotated[Tensor, Var("carbon_residual", "GPP - Ra - Rh - NEP", "g m-2 d-1", "carbon flux")]
+    carbon_residual: Annotated[
+        Tensor, Var("carbon_residual", "GPP - Ra - Rh - NEP", "g m-2 d-1", "carbon flux", lower=-10, upper=10)
+    ]
 
 
 def variable_table(fields: type) -> dict[str, Var]:
@@ -763,7 +899,18 @@ OUTPUTS: Mapping[str, Var] = {**variable_table(Fluxes), **variable_table(State),
 
 TARGETS: Mapping[str, Var] = {var.name: var for var in OUTPUTS.values() if var.aliases or var.standard_names} | {
     "NEE_IAV": Var(
-        "NEE_IAV", "interannual anomaly of net ecosystem exchange", "g m-2 d-1", "carbon flux", aliases=("nee_iav",)
+        "NEE_IAV",
+        "interannual anomaly of net ecosystem exchange",
+        "g m-2 d-1",
+        "carbon flux",
+        aliases=("nee_iav",),
+        lower=-40,
+        upper=40,
+        positive="up",
+        opposites=(
+            "nep_iav",
+            "nbp_iav",
+        ),
     ),
     "CUE": Var(
         "CUE",
@@ -774,6 +921,7 @@ TARGETS: Mapping[str, Var] = {var.name: var for var in OUTPUTS.values() if var.a
         cell_methods="area: mean where land",
         lower=0,
         upper=1,
+        usual=(0.1, 0.9),
     ),
 }
 """Everything a model may be trained on, by public name."""
@@ -787,6 +935,8 @@ STATIC: Mapping[str, Var] = {
         "land_binary_mask",
         aliases=("land_mask", "lsm", "landmask"),
         cell_methods="",
+        lower=0,
+        upper=100,
     ),
     "area": Var(
         "area",
@@ -796,6 +946,8 @@ STATIC: Mapping[str, Var] = {
         "cell_area",
         aliases=("grid_area", "areacella", "cell_area", "hru_area"),
         cell_methods="",
+        lower=0,
+        upper=520000000000000.0,
     ),
     "latitude": Var(
         "latitude",
@@ -837,6 +989,7 @@ SOURCES: Mapping[str, Var] = {
             cell_methods="time: minimum",
             standard_names=("minimum_daily_air_temperature",),
             aliases=("tmin", "tn", "tmn", "tmmn", "t2m_min", "mn2t", "min_temperature", "temp_min", "TA_F_MIN"),
+            usual=(230, 303),
         ),
         Var(
             "temperature_max",
@@ -850,6 +1003,7 @@ SOURCES: Mapping[str, Var] = {
             cell_methods="time: maximum",
             standard_names=("maximum_daily_air_temperature",),
             aliases=("tmax", "tx", "tmx", "tmmx", "t2m_max", "mx2t", "max_temperature", "temp_max", "TA_F_MAX"),
+            usual=(240, 318),
         ),
         Var(
             "dew_point",
@@ -860,6 +1014,7 @@ SOURCES: Mapping[str, Var] = {
             lower=150,
             upper=320,
             aliases=("d2m", "tdps", "tdew", "dew_point_temperature", "dewpoint", "2m_dewpoint_temperature"),
+            usual=(230, 300),
         ),
         Var(
             "relative_humidity",
@@ -871,6 +1026,7 @@ SOURCES: Mapping[str, Var] = {
             lower=0,
             upper=1.2,
             aliases=("rh", "rhavg", "rhmean", "relhum", "RH_F"),
+            usual=(0.05, 1.05),
         ),
         Var(
             "specific_humidity",
@@ -882,6 +1038,7 @@ SOURCES: Mapping[str, Var] = {
             lower=0,
             upper=0.06,
             aliases=("q2m", "qair", "shum", "sph"),
+            usual=(0.0001, 0.025),
         ),
         Var(
             "surface_pressure",
@@ -893,6 +1050,7 @@ SOURCES: Mapping[str, Var] = {
             lower=300,
             upper=1100,
             aliases=("sp", "pa", "PA_F", "psurf", "pres", "surf_pres", "pressure"),
+            usual=(450, 1080),
         ),
         Var(
             "vapour_pressure",
@@ -903,6 +1061,7 @@ SOURCES: Mapping[str, Var] = {
             lower=0,
             upper=80,
             aliases=("ea", "vp", "vap", "vapor_pressure", "actual_vapour_pressure"),
+            usual=(0.3, 40),
         ),
         Var(
             "shortwave_in",
@@ -915,6 +1074,7 @@ SOURCES: Mapping[str, Var] = {
             upper=600,
             standard_names=("surface_downwelling_shortwave_flux",),
             aliases=("sw_in", "SW_IN_F", "SW_IN_F_MDS", "ssrd", "swdown", "dswrf", "srad", "swrad", "fsds"),
+            usual=(20, 350),
         ),
         Var(
             "shortwave_out",
@@ -926,6 +1086,7 @@ SOURCES: Mapping[str, Var] = {
             lower=-5,
             upper=600,
             aliases=("sw_out", "swup", "uswrf"),
+            usual=(2, 250),
         ),
         Var(
             "shortwave_net",
@@ -937,6 +1098,8 @@ SOURCES: Mapping[str, Var] = {
             lower=-50,
             upper=600,
             aliases=("ssr", "swnet", "sw_net", "surface_net_solar_radiation"),
+            usual=(10, 300),
+            positive="down",
         ),
         Var(
             "longwave_in",
@@ -949,6 +1112,7 @@ SOURCES: Mapping[str, Var] = {
             upper=600,
             standard_names=("surface_downwelling_longwave_flux",),
             aliases=("lw_in", "LW_IN_F", "LW_IN_F_MDS", "strd", "lwdown", "dlwrf", "flds"),
+            usual=(100, 460),
         ),
         Var(
             "longwave_out",
@@ -960,6 +1124,7 @@ SOURCES: Mapping[str, Var] = {
             lower=20,
             upper=900,
             aliases=("lw_out", "lwup", "ulwrf"),
+            usual=(100, 600),
         ),
         Var(
             "longwave_net",
@@ -971,6 +1136,8 @@ SOURCES: Mapping[str, Var] = {
             lower=-400,
             upper=200,
             aliases=("str", "lwnet", "lw_net", "surface_net_thermal_radiation"),
+            usual=(-200, 30),
+            positive="down",
         ),
         Var(
             "albedo",
@@ -982,6 +1149,7 @@ SOURCES: Mapping[str, Var] = {
             upper=1,
             aliases=("alb", "fal"),
             cell_methods="",
+            usual=(0.02, 0.9),
         ),
         Var(
             "elevation",

@@ -187,8 +187,8 @@ def test_net_radiation(components: dict[str, tuple[float, str]], expected: float
 def test_net_radiation_of_shortwave_alone() -> None:  # example 18 again, through the door
     rest = {"tasmin": (12.3, "degC"), "tasmax": (21.5, "degC"), "ea": (1.409, "kPa"), "rsds": (22.07, "MJ m-2 day-1")}
     dataset = weather(**rest).drop_vars(["rn", "elevation"]).assign_coords(elevation=((), 100.0, {"units": "m"}))
-    net = check(dataset).dataset["net_radiation"]
-    assert net[186].item() * MEGAJOULES == pytest.approx(13.28, abs=0.03)
+    net = check(dataset.isel(time=slice(100, 250))).dataset["net_radiation"]  # a winter has no such radiation
+    assert net[86].item() * MEGAJOULES == pytest.approx(13.28, abs=0.03)
     assert "eq. 39" in net.attrs["derivation"]
 
 

@@ -15,6 +15,7 @@ import xarray as xr
 
 from xh2cm.ambient import undisturbed
 from xh2cm.data.align import doubled, is_place
+from xh2cm.data.balances import balance_findings
 from xh2cm.data.chunks import warn_of_slow_chunks
 from xh2cm.data.files import unreadable, unwritten
 from xh2cm.data.fill import asked_fills
@@ -22,12 +23,12 @@ from xh2cm.data.findings import (
     empty_findings,
     filled_notes,
     oddities,
-    range_findings,
     shared_gaps,
     unusable_finding,
 )
 from xh2cm.data.match import KNOWN, find_variables
 from xh2cm.data.options import CheckOptions, DataOptions
+from xh2cm.data.ranges import MARKING, range_findings, refined
 from xh2cm.data.read_forcing import asked_forcing, fill_gaps, read_forcing
 from xh2cm.data.read_land import grid_area, read_area, read_features, read_mask
 from xh2cm.data.read_targets import asked_targets, read_targets, whole_gauges, with_targets
@@ -255,14 +256,14 @@ def _scanned(ds: xr.Dataset, options: CheckOptions) -> tuple[Scan, list[Finding]
     if empty:
         raise InputError([Finding(dim, "has length 0", "give data along it: the selection is empty") for dim in empty])
     matches = find_variables(ds, names, units, findings)
-    ds = with_time(ds, matches, findings)
+    ds = with_time(ds, matches, findings, notes)
     land = land_axes(ds, matches)
     if taken := [str(dim) for dim in land if dim in TAKEN]:
         problem = "is an axis of the land, and the name of something else here"
         raise InputError([Finding(dim, problem, f'ds = ds.rename({dim}="y")') for dim in taken])
     findings += _doubled(ds, land)
     wanted, asked = asked_targets(options.targets, names, findings)
-    source = with_targets(Input(ds, matches, units, land), wanted)
+    source = with_targets(Input(ds, matches, units, land, notes=notes), wanted)
     driving, sources = read_forcing(source, asked_forcing(options.forcing, findings), findings)
     fills = asked_fills(options.fill, [*FORCING], present, findings)
     driving, filled = fill_gaps(source, driving, fills, findings)
@@ -286,14 +287,22 @@ def _scanned(ds: xr.Dataset, options: CheckOptions) -> tuple[Scan, list[Finding]
         if absent.variable in read_from:
             warnings.warn(str(absent), H2CMWarning, stacklevel=outside())
     facts = survey(found, source)
+    findings = refined(findings, facts, source, [])
     return Scan(given, options, source, found, facts, wanted, asked, notes, left_out), findings
+
+
+def _warn_of(doubts: Sequence[str]) -> None:
+    """Warn of what may be right."""
+    for doubt in doubts:
+        warnings.warn(doubt, H2CMWarning, stacklevel=outside())
 
 
 def _judged(scan: Scan, findings: Sequence[Finding] = ()) -> Report:
     """Say what follows from the facts of a scan: what is wrong, which cells can be used, and the canonical dataset."""
     source, facts, missing = scan.source, scan.facts, scan.options.missing
     findings, notes, left_out = list(findings), list(scan.notes), list(scan.left_out)
-    impossible = range_findings(scan.found, facts, source)
+    doubts: list[str] = []
+    impossible, marked = range_findings(scan.found, facts, source, doubts)
     found = without_rounding(scan.found, facts, notes)
     notes += filled_notes(found, facts, scan.options.fill)
     found = with_values(found, facts, source, scan.asked, findings, notes, left_out)
@@ -303,6 +312,10 @@ def _judged(scan: Scan, findings: Sequence[Finding] = ()) -> Report:
     dropped = {reason: int((lost & ~outside).sum()) for reason, lost in reasons.items()}
     found = whole_gauges(found, usable, findings, notes)
     impossible += empty_findings(found, facts, source, outside, whole=missing != "skip")
+    with np.errstate(all="ignore"):
+        contradictions = list(balance_findings(found, facts, source, outside, marked, doubts))
+    told = {finding.variable for finding in contradictions}  # of which the ends are not what is wrong
+    impossible = [f for f in impossible if f.variable not in told or MARKING in f.problem] + contradictions
     findings += impossible
     if not usable.any() and not impossible:  # else these are why
         findings.append(unusable_finding(facts, source, dropped))
@@ -312,6 +325,8 @@ def _judged(scan: Scan, findings: Sequence[Finding] = ()) -> Report:
     if findings:
         raise InputError(dict.fromkeys(findings))
     notes += oddities(found, facts, source, usable, outside)
+    _warn_of(doubts)
+    notes += doubts
     notes += shared_gaps(found, facts, source)
     days = np.where(usable, days, 0)
     dataset = _canonical(found, facts, source, days).assign_attrs(forcing_fingerprint=fingerprint(facts, usable))

@@ -23,6 +23,7 @@ __all__ = [
     "Derived",
     "clear_sky_shortwave",
     "day_angle",
+    "day_length",
     "extraterrestrial_radiation",
     "net_longwave",
     "net_longwave_from_temperature",
@@ -169,6 +170,37 @@ def extraterrestrial_radiation(latitude: xr.DataArray, angle: xr.DataArray) -> x
     # at the turn to the polar night the terms cancel to some 1e-15 below zero
     radiation: xr.DataArray = (SOLAR_CONSTANT / np.pi * distance * height).clip(0.0)
     return radiation
+
+
+def day_length(latitude: xr.DataArray, angle: xr.DataArray) -> xr.DataArray:
+    """Return the share of the day during which the sun is up.
+
+    Parameters
+    ----------
+    latitude : DataArray, degrees
+    angle : DataArray, radians
+        From `day_angle`.
+
+    Returns
+    -------
+    DataArray
+        Between 0 and 1.
+
+    References
+    ----------
+    FAO-56 (Allen et al. 1998), eq. 24, 25, 34
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from xh2cm.data.derive import day_length
+    >>> round(float(day_length(xr.DataArray(-20.0), xr.DataArray(2 * np.pi * 246 / 365))) * 24, 1)
+    11.7
+    """
+    declination = 0.409 * np.sin(angle - 1.39)
+    sunset = np.arccos((-np.tan(np.deg2rad(latitude)) * np.tan(declination)).clip(-1.0, 1.0))
+    share: xr.DataArray = sunset / np.pi
+    return share
 
 
 def clear_sky_shortwave(extraterrestrial: xr.DataArray, elevation: xr.DataArray | float = 0.0) -> xr.DataArray:

@@ -1,76 +1,18 @@
-"""Findings and notes from the facts of a scan: ranges, gaps, unusable cells, oddities."""
+"""Findings and notes from the facts of a scan: gaps, unusable cells, oddities."""
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import xarray as xr
 
 from xh2cm.data.match import KNOWN
 from xh2cm.data.read_land import grid_area
 from xh2cm.data.reading import Found, Input, called
 from xh2cm.data.scan import SHOWN_CELLS, Facts, gaps
 from xh2cm.data.times import label
-from xh2cm.data.units import SPELLINGS, conversion
 from xh2cm.errors import Finding
-from xh2cm.variables import FORCING, Var
-
-
-def range_findings(found: Found, facts: Facts, source: Input) -> list[Finding]:
-    """Say which variables hold values that cannot be, and what their units look like instead.
-
-    Parameters
-    ----------
-    found : Found
-    facts : Facts
-    source : Input
-
-    Returns
-    -------
-    list of Finding
-    """
-    roles = {"sources": found.sources, "forcing": found.forcing, "targets": found.targets}
-    wrong = [
-        (role, key, array)
-        for role, arrays in roles.items()
-        for key, array in arrays.items()
-        if facts[role, key, "below"] or facts[role, key, "above"]
-    ]
-    # What is derived from something wrong is wrong too, and only the first is the user's to put right.
-    first = [entry for entry in wrong if "derivation" not in entry[2].attrs]
-    return [_range_finding(facts, source, *entry) for entry in first or wrong]
-
-
-def _range_finding(facts: Facts, source: Input, role: str, key: str, array: xr.DataArray) -> Finding:
-    var, name = source.known[key], called(array, key)
-    low, high = bool(facts[role, key, "below"]), bool(facts[role, key, "above"])
-    count = int(facts[role, key, "below"] + facts[role, key, "above"])
-    lowest, highest = float(facts[role, key, "lowest"]), float(facts[role, key, "highest"])
-    bounds = f"at least {var.lower:g}" if math.isinf(var.upper) else f"between {var.lower:g} and {var.upper:g}"
-    problem = f"{count:,} values are not {bounds} {var.units}: they run from {lowest:.4g} to {highest:.4g}"
-    if "derivation" in array.attrs:
-        return Finding(key, problem, f"look at what it was derived from: {array.attrs['derivation']}")
-    scale, offset = conversion(name, array.attrs.get("original_units", var.units), var)
-    likely = _likely_units(var, (lowest - offset) / scale, (highest - offset) / scale)
-    if likely:
-        return Finding(name, f"{problem}; as numbers they look like {likely}", f'units={{"{name}": "{likely}"}}')
-    limits = {">=": (low, var.lower), "<=": (high, var.upper)}
-    kept = " & ".join(
-        f'(ds["{name}"] {sign} {(limit - offset) / scale:.6g})' for sign, (beyond, limit) in limits.items() if beyond
-    )
-    marks = "are these marks of missing values? " if lowest <= -900 or highest >= 1e6 else "correct them, or "
-    return Finding(name, problem, f'{marks}take them as missing: ds["{name}"] = ds["{name}"].where({kept})')
-
-
-def _likely_units(var: Var, lowest: float, highest: float) -> str:
-    """Name the units in which the numbers as they stand would be plausible."""
-    for spelling in SPELLINGS[var.quantity]:
-        scale, offset = conversion(var.name, spelling, var)
-        if var.lower <= scale * lowest + offset and scale * highest + offset <= var.upper:
-            return spelling
-    return ""
 
 
 def empty_findings(found: Found, facts: Facts, source: Input, outside: np.ndarray, *, whole: bool) -> list[Finding]:
@@ -104,6 +46,8 @@ def empty_findings(found: Found, facts: Facts, source: Input, outside: np.ndarra
                 problem = f"is missing on {missing:,} of {size:,} days, the first {first}, and so for every cell"
                 select = windows(facts, source)
                 fill = f'fill it: ds["{name}"] = ds["{name}"].interpolate_na("time")'
+                if key == "precipitation":  # between two days of rain it need not rain
+                    fill = "fill it from another product"
                 findings.append(Finding(name, problem, f"{fill}; or {select}" if select else fill))
     return findings
 
@@ -241,11 +185,31 @@ def oddities(found: Found, facts: Facts, source: Input, usable: np.ndarray, outs
     crossed = int(facts.get(("sources", "temperature_max", "crossed"), np.zeros(())))
     if crossed:
         yield f"daily maximum temperature is below the minimum {crossed:,} times: taken as no range at all"
-    rain = float(facts.get(("forcing", "precipitation", "highest"), math.inf))
-    if rain < 1 and source.days >= 365:
-        yield f"precipitation: no day has more than {rain:.2g} {FORCING['precipitation'].units}: are the units right?"
+    counts = [key for key in found.features if _is_count(key, facts, source)]
+    if counts:
+        yield f"{FLAGS}: {', '.join(counts)}; leave them out with static=[...], or give fractions"
     same = [key for key in found.features if facts["features", key, "lowest"] == facts["features", key, "highest"]]
     if same and outside.size > 1:
         yield f"static features that are the same everywhere tell a model nothing: {', '.join(same)}"
     if found.area is None and outside.size > 1 and grid_area(source) is None:
         yield "all cells weigh the same: there is no area variable, and no regular grid of latitude and longitude"
+
+
+FLAGS = "static features that hold whole numbers, flags or coverages, which networks read as amounts"
+
+
+def _is_count(key: str, facts: Facts, source: Input) -> bool:
+    """Tell class numbers, flags, counts and coverages from measures of the land."""
+    if _FLAG.search(key):
+        return True
+    if key not in source.dataset:
+        return False
+    original = source.dataset[key]
+    if {"flag_values", "flag_meanings", "flag_masks"} & original.attrs.keys():
+        return True
+    whole = original.dtype.kind in "iu" or bool(facts["features", key, "whole"])
+    varies = facts["features", key, "lowest"] < facts["features", key, "highest"]
+    return bool(whole and varies and str(original.attrs.get("units", "1")).strip() in ("", "1", "-", "count"))
+
+
+_FLAG = re.compile(r"(^|_)(flags?|qc|coverage|mask|code|id|benchmark|ok)$|^n_", re.IGNORECASE)

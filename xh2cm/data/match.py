@@ -10,6 +10,7 @@ import cf_xarray  # noqa: F401  (registers .cf)
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.signs import opposite_names
 from xh2cm.errors import Finding, closest
 from xh2cm.variables import FORCING, SOURCES, STATIC, TARGETS, Var
 
@@ -105,12 +106,15 @@ def _by_name(dataset: xr.Dataset, present: Iterable[str], key: str) -> list[str]
     aliases = {alias.lower() for alias in var.aliases}
     usable = [name for name in present if _may_hold(dataset, name, key)]
     exact = [name for name in usable if name.lower() in own]
-    return exact or [name for name in usable if name.lower() in aliases and not _is_another(dataset, name, key)]
+    known = [name for name in usable if name.lower() in aliases and not _is_another(dataset, name, key)]
+    turned = {alias for alias in var.opposites if len(alias) > 1}  # a single letter stands for too much
+    return exact or known or [n for n in usable if n.lower() in turned and not _is_another(dataset, n, key)]
 
 
 def _by_standard_name(dataset: xr.Dataset, present: Iterable[str], key: str) -> list[str]:
     var = KNOWN[key]
-    wanted = {name for name in (var.standard_name, *var.standard_names) if name}
+    names = {name for name in (var.standard_name, *var.standard_names) if name}
+    wanted = names | opposite_names(var)
     return [
         name
         for name in present
@@ -132,7 +136,11 @@ def _is_another(dataset: xr.Dataset, name: str, key: str) -> bool:
     standard = dataset.variables[name].attrs.get("standard_name")
     if not standard:
         return False
-    owners = {other for other, var in KNOWN.items() if standard in (var.standard_name, *var.standard_names)}
+    owners = {
+        other
+        for other, var in KNOWN.items()
+        if standard in (var.standard_name, *var.standard_names) or standard in opposite_names(var)
+    }
     return bool(owners) and key not in owners
 
 

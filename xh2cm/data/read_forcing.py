@@ -7,12 +7,15 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from xh2cm.data.derive import DERIVATIONS, NEEDS, day_angle
+from xh2cm.data.derive import DERIVATIONS, NEEDS, day_angle, day_length
 from xh2cm.data.fill import RULES, Fill, filled
 from xh2cm.data.reading import Input, _axes, _bare, _names, _read_fitting, called, place_name
 from xh2cm.data.units import to_canonical
 from xh2cm.errors import Finding, InputError, closest
 from xh2cm.variables import FORCING, SOURCES
+
+DAY_LENGTHS = "dayl", "daylength", "day_length"
+"""Names of the length of the day, as Daymet gives it."""
 
 
 def asked_forcing(forcing: Sequence[str] | None, findings: list[Finding]) -> list[str]:
@@ -65,6 +68,7 @@ def read_forcing(
             broken.add(key)
     chunks = _chunks(source)
     sources: dict[str, xr.DataArray] = {}
+    angle = _chunked(day_angle(_bare(source.dataset["time"])), chunks)
 
     def read(key: str) -> xr.DataArray | None:
         if key in wanted:
@@ -73,11 +77,12 @@ def read_forcing(
             array = _read_fitting(source, key, ("time", *source.land))
             if array is None:
                 return None
+            if key == "shortwave_in":
+                array = _over_the_whole_day(source, array, _chunked(angle, chunks))
             sources[key] = _chunked(array, chunks)
         return sources[key]
 
     derived: dict[str, xr.DataArray] = {}
-    angle = _chunked(day_angle(_bare(source.dataset["time"])), chunks)
     for key in ("air_temperature", "vpd", "net_radiation", "precipitation", "co2"):  # the first serves the others
         if key not in wanted or key in given or key in broken:
             continue
@@ -150,6 +155,30 @@ def neighbours(source: Input, key: str) -> tuple[np.ndarray, np.ndarray]:
         raise InputError([Finding(f"fill[{key!r}]", f"'neighbour' {problem}", "give another rule, such as 'linear'")])
     latitude, longitude = (np.asarray(source.dataset[name].values, dtype=float) for name in names)
     return latitude, longitude
+
+
+def _over_the_whole_day(source: Input, array: xr.DataArray, angle: xr.DataArray) -> xr.DataArray:
+    """Spread a mean over the daylight hours, such as Daymet's, over the 24 hours of the day."""
+    name = called(array, "shortwave_in")
+    if name not in source.dataset:
+        return array
+    attrs = source.dataset[name].attrs
+    length = next((n for n in _names(source.dataset) if n.lower() in DAY_LENGTHS), "")
+    said = any("daylight" in str(attrs.get(key, "")).lower() for key in ("long_name", "cell_methods", "description"))
+    if not said and not (length and name.lower() == "srad"):
+        return array
+    if length:
+        hours = _bare(source.dataset[length]).astype("float32")
+        share = hours / (24 if "h" in str(source.dataset[length].attrs.get("units", "s")).lower() else 86400)
+        how = f"the day length {length}"
+    else:
+        latitude = _read_fitting(source, "latitude", source.land)
+        if latitude is None:
+            problem = "is a mean over the daylight hours, and there is neither day length nor latitude"
+            raise InputError([Finding(name, problem, 'say where the latitude is: names={"latitude": ...}')])
+        share, how = day_length(latitude, angle).astype("float32"), "the day length at its latitude (eq. 34)"
+    source.notes.append(f"shortwave_in: {name} is a mean over the daylight hours, made one of the day by {how}")
+    return (array * share).transpose(*array.dims, ...).assign_attrs(array.attrs)
 
 
 def _chunks(source: Input) -> dict[Hashable, tuple[int, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.align import align
-from xh2cm.data.reading import PLACES, Input, _axes, _bare, _names, _read_fitting, place_name
+from xh2cm.data.reading import PLACES, Input, _axes, _bare, _names, _read_fitting, place_name, undecoded_finding
 from xh2cm.errors import Finding, InputError, closest
 from xh2cm.targets import Target
 from xh2cm.variables import FORCING, STATIC, TARGETS
@@ -154,6 +154,9 @@ def read_features(
             findings.append(Finding(f"static: {name!r}", "is not in the dataset", closest(name, there)))
             continue
         array = ds[name]
+        if undecoded := undecoded_finding(array):
+            findings.append(undecoded)
+            continue
         others = [dim for dim in array.dims if dim not in source.land]
         on_land = array.ndim - len(others) == len(source.land)
         if array.dtype.kind in "fiub" and on_land and "time" not in others and len(others) <= 1:

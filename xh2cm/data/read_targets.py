@@ -10,8 +10,21 @@ import xarray as xr
 
 from xh2cm.data.align import PLACES, align, is_place
 from xh2cm.data.match import Match
-from xh2cm.data.reading import RESERVED, TAKEN, Found, Input, _axes, _bare, _names, _read, called, within_forcing
-from xh2cm.data.times import label, record_findings
+from xh2cm.data.reading import (
+    RESERVED,
+    TAKEN,
+    Found,
+    Input,
+    _axes,
+    _bare,
+    _names,
+    _read,
+    called,
+    undecoded_finding,
+    within_forcing,
+)
+from xh2cm.data.steps import is_instantaneous
+from xh2cm.data.times import day_numbers, label, record_findings
 from xh2cm.errors import Finding, InputError, closest
 from xh2cm.targets import Target
 from xh2cm.variables import TARGETS
@@ -132,6 +145,7 @@ def read_targets(
                 continue
             shares[key] = of_gauges.transpose(*place, *source.land).astype("float64").compute()
         try:
+            array = _on_days(source, array, key, notes)
             array = _on_land(source, array, key, notes) if of_gauges is None else array
             unfit = list(_unfit(source, array, key, place))
         except InputError as error:
@@ -182,6 +196,19 @@ def _on_land(source: Input, array: xr.DataArray, key: str, notes: list[str]) -> 
     return _bare(found)
 
 
+def _on_days(source: Input, array: xr.DataArray, key: str, notes: list[str]) -> xr.DataArray:
+    """Place what was seen at moments some time apart, such as snow surveys, on the days of the forcing."""
+    name, axes, time = called(array, key), source.time_axes(array), source.dataset["time"]
+    if name not in source.dataset or not is_instantaneous(source.dataset[name]) or len(axes) != 1 or axes[0] == "time":
+        return array
+    days, seen = day_numbers(time), day_numbers(source.dataset[axes[0]])
+    if seen.size < 2 or np.median(np.diff(seen)) <= 1 or np.any(np.diff(seen) <= 0):
+        return array
+    notes.append(f"{key}: {name} was observed at moments (cell methods: time: point), compared on their days")
+    placed: xr.DataArray = array.rename({axes[0]: "time"}).assign_coords(time=seen).reindex(time=days)
+    return placed.drop_vars("time").assign_attrs(array.attrs)
+
+
 def _companion(source: Input, key: str, what: str, name: str, findings: list[Finding]) -> xr.DataArray | None:
     """Read a variable that a target names beside its own."""
     if not name:
@@ -189,6 +216,9 @@ def _companion(source: Input, key: str, what: str, name: str, findings: list[Fin
     if name not in source.dataset:
         hint = closest(name, _names(source.dataset))
         findings.append(Finding(f"target {key}: {what}={name!r}", "is not in the dataset", hint))
+        return None
+    if undecoded := undecoded_finding(source.dataset[name]):
+        findings.append(undecoded)
         return None
     return _bare(source.dataset[name])
 

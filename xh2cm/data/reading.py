@@ -6,15 +6,19 @@ What cannot be read is added to a list of findings, so that all of it can be tol
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from xh2cm.data.match import KNOWN, Match
+from xh2cm.data.signs import reason_to_turn
+from xh2cm.data.steps import days_of_each, hours_a_step, is_sum, stamped_at_end, with_bounds
 from xh2cm.data.times import calendars, daily_findings, datetime_dimensions, month_numbers
-from xh2cm.data.units import conversion, to_canonical
+from xh2cm.data.units import amount_units, conversion, to_canonical
 from xh2cm.errors import Finding, InputError
 from xh2cm.variables import FORCING, SOURCES, STATIC, TARGETS, Var
 
@@ -23,15 +27,25 @@ __all__ = [
     "Input",
     "called",
     "land_axes",
+    "latitudes",
     "place_name",
     "with_time",
     "within_forcing",
 ]
 
 PLACES = ("latitude", "longitude")
+_DATES = {r"(19|20)\d{6}(\.0)?": "%Y%m%d", r"(19|20)\d{10}(\.0)?": "%Y%m%d%H%M", r"\d{4}-\d\d-\d\d": "%Y-%m-%d"}
 TAKEN = {*FORCING, *TARGETS, *STATIC, "static", "feature", "fold", "label"} - {*PLACES}
 """Names of what the canonical dataset and predictions hold, which no axis of the land or of a target may have."""
 RESERVED = {*FORCING, *STATIC, "static", "feature", "time"}  # names in the canonical dataset
+
+
+class Refused(NamedTuple):
+    """A variable that could not be converted, as it is in the file, and why."""
+
+    array: xr.DataArray
+    var: Var
+    findings: tuple[Finding, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +63,10 @@ class Input:
         Land axes.
     known : mapping of str to Var
         What each variable is, the user's own targets among them.
+    notes : list of str
+        What was changed while it was read is added here.
+    refused : dict of str to Refused
+        Variables whose units are not known are added here, to look at their numbers.
     """
 
     dataset: xr.Dataset
@@ -56,6 +74,8 @@ class Input:
     units: Mapping[str, str]
     land: tuple[Hashable, ...]
     known: Mapping[str, Var] = dataclasses.field(default_factory=lambda: KNOWN)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    refused: dict[str, Refused] = dataclasses.field(default_factory=dict)
 
     @property
     def days(self) -> int:
@@ -102,7 +122,9 @@ class Found:
     filled: Mapping[str, xr.DataArray] = dataclasses.field(default_factory=dict)
 
 
-def with_time(ds: xr.Dataset, matches: Mapping[str, list[Match]], findings: list[Finding]) -> xr.Dataset:
+def with_time(
+    ds: xr.Dataset, matches: Mapping[str, list[Match]], findings: list[Finding], notes: list[str]
+) -> xr.Dataset:
     """Give the axis the forcing runs along its name, and say what is wrong with it.
 
     Parameters
@@ -110,6 +132,8 @@ def with_time(ds: xr.Dataset, matches: Mapping[str, list[Match]], findings: list
     ds : Dataset
     matches : mapping of str to list of Match
     findings : list of Finding
+        Added to.
+    notes : list of str
         Added to.
 
     Returns
@@ -133,8 +157,7 @@ def with_time(ds: xr.Dataset, matches: Mapping[str, list[Match]], findings: list
     carried = [dim for name in driven for dim in ds[name].dims if dim in axes] or ([] if driven else list(axes))
     if not carried:
         undecoded = [str(n) for n, v in ds.variables.items() if " since " in str(v.attrs.get("units", ""))]
-        dates = 'ds = ds.assign_coords(time=("time", pd.date_range("2001-01-01", periods=ds.sizes["time"])))'
-        remedy = "ds = xr.decode_cf(ds)" if undecoded else dates
+        remedy = "ds = xr.decode_cf(ds)" if undecoded else _dates(ds)
         where = f"forcing, only {', '.join(map(str, axes))} of other variables" if axes else "dataset"
         problem = f"no axis of the {where} is a time axis{f': {undecoded[0]!r} is not decoded' if undecoded else ''}"
         raise InputError([*findings, Finding("time", problem, remedy)])
@@ -143,12 +166,28 @@ def with_time(ds: xr.Dataset, matches: Mapping[str, list[Match]], findings: list
     if isinstance(ds.indexes.get(axis), pd.MultiIndex):
         problem = f"is stacked with others along {str(axis)!r}"
         raise InputError([*findings, Finding(str(name), problem, f'ds = ds.unstack("{axis}")')])
-    findings += daily_findings(ds[name], str(name))
+    findings += daily_findings(ds[name], str(name), ending=stamped_at_end(ds, name))
+    if not ds[name].isnull().any():
+        ds = with_bounds(ds, notes)
     if "time" in {*ds.variables, *ds.dims} - {axis, name}:
         ds = ds.rename(time="target_time")
     if name != axis:
         ds = ds.swap_dims({axis: name})
     return ds if name == "time" else ds.rename({name: "time"})
+
+
+def _dates(ds: xr.Dataset) -> str:
+    """Write as code how numbers such as 20040131 or texts become dates, or how dates are given."""
+    for name, array in ds.variables.items():
+        if array.ndim != 1 or not array.size or not re.search("time|date|day", str(name), re.IGNORECASE):
+            continue
+        texts = [str(value) for value in (array.values[0], array.values[-1])]
+        for pattern, form in _DATES.items():
+            if all(re.fullmatch(pattern, text) for text in texts):
+                kind = "" if array.dtype.kind in "OUT" else ".astype(int).astype(str)"
+                dates = f'pd.to_datetime(ds["{name}"].values{kind}, format="{form}")'
+                return f'ds = ds.assign_coords({name}=("{array.dims[0]}", {dates}))'
+    return 'give the dates: ds = ds.assign_coords(time=("time", ...)), such as pd.date_range(first, periods=...)'
 
 
 def land_axes(ds: xr.Dataset, matches: Mapping[str, list[Match]]) -> tuple[Hashable, ...]:
@@ -221,6 +260,28 @@ def place_name(source: Input, key: str) -> str:
     return str(fitting[0].source) if len(fitting) == 1 else ""
 
 
+def latitudes(source: Input) -> np.ndarray | None:
+    """Return the latitude of each land cell.
+
+    Parameters
+    ----------
+    source : Input
+
+    Returns
+    -------
+    ndarray or None
+        Degrees, on the land axes; None where no latitude is known.
+    """
+    name = place_name(source, "latitude")
+    if not name or not set(source.dataset[name].dims) <= set(source.land):
+        return None
+    array = source.dataset[name].variable
+    if array.dtype.kind not in "fiu":
+        return None
+    whole = xr.DataArray(np.zeros(source.shape), dims=source.land)
+    return np.asarray((whole + array).transpose(*source.land).values)
+
+
 def _bare(array: xr.DataArray) -> xr.DataArray:
     """Leave the coordinates behind: within one dataset axes agree, and scalars of one variable are not another's."""
     return array.drop_vars(list(array.coords))
@@ -257,7 +318,63 @@ def _read(source: Input, key: str) -> xr.DataArray | None:
         raise InputError([Finding(name, f"holds {array.dtype}, no numbers", remedy)])
     if key in PLACES:  # degrees whatever is written there
         return _bare(array)
-    return _bare(to_canonical(array, var, source.units.get(name, source.units.get(key))))
+    if undecoded := undecoded_finding(array):
+        raise InputError([undecoded])
+    units = source.units.get(name, source.units.get(key))
+    try:
+        array, units = _per_day(source, array, key, units)
+        read = to_canonical(array, var, units)
+    except InputError as error:
+        source.refused[name] = Refused(_bare(array), var, error.findings)
+        raise
+    if reason := reason_to_turn(array, var):
+        source.notes.append(f"{key}: the sign of {name} was turned, {reason}")
+        stored = {"mean": -read.attrs["mean"]} if "mean" in read.attrs else {}
+        read = (-read).assign_attrs({**read.attrs, **stored, "original_sign": "opposite"})
+    return _bare(read)
+
+
+def undecoded_finding(array: xr.DataArray) -> Finding | None:
+    """Say that a variable holds packed numbers, as they are in the file.
+
+    Parameters
+    ----------
+    array : DataArray
+
+    Returns
+    -------
+    Finding or None
+    """
+    packed = sorted({"scale_factor", "add_offset", "_FillValue", "missing_value"} & array.attrs.keys())
+    problem = f"is not decoded: its attributes hold {', '.join(packed)}"
+    return Finding(str(array.name), problem, "ds = xr.decode_cf(ds)") if packed else None
+
+
+def _per_day(source: Input, array: xr.DataArray, key: str, units: str | None) -> tuple[xr.DataArray, str | None]:
+    """Turn amounts over steps into fluxes where the file says over which steps, or ask."""
+    var, name = source.known[key], str(array.name)
+    amount = amount_units(array.attrs.get("units") if units is None else units, var)
+    axes = source.time_axes(array)
+    if not amount or not axes:
+        return array, units
+    axis = datetime_dimensions(source.dataset)[axes[0]]
+    days = days_of_each(source.dataset, axis)
+    if is_sum(array) and days is not None:
+        source.notes.append(f"{key}: {name} holds sums over its steps, as its cell methods say, and is divided by them")
+        return (array / days).assign_attrs(array.attrs).rename(name), f"{amount} day-1"
+    hours = hours_a_step(source.dataset[axis])
+    problem = f"is in {amount!r}, an amount that does not say of how long, where {var.long_name} is a flux"
+    state = f'units={{"{name}": "{amount} day-1"}}'
+    if hours < 24:
+        each = f"{amount} hour-1" if hours == 1 else f"{1 / hours:.6g} {amount} hour-1"
+        problem = f"{problem}; its steps are {hours:g} hours long"
+        remedy = f'for amounts of each step, units={{"{name}": "{each}"}}, of which a mean over the day is taken'
+    elif hours > 24:
+        length = f'ds["{axis}"].dt.days_in_month' if 28 * 24 <= hours <= 31 * 24 else f"{hours / 24:g}"
+        remedy = f'if each is the sum over its step: ds["{name}"] = ds["{name}"] / {length}, then {state}'
+    else:
+        remedy = f'if each is the sum over its day: {state}; if it is a mean of hourly amounts: "{amount} hour-1"'
+    raise InputError([Finding(name, problem, remedy)])
 
 
 def _read_fitting(source: Input, key: str, axes: Sequence[Hashable]) -> xr.DataArray | None:
@@ -267,6 +384,10 @@ def _read_fitting(source: Input, key: str, axes: Sequence[Hashable]) -> xr.DataA
     if array is not None and other:
         name = called(array, key)
         problem = f"has the axes {_axes(array.dims)}, where {_axes(axes)} are wanted"
+        if set(other) & set(source.time_axes(array)):
+            read = f'ds["{name}"].sel({other[0]}=ds["time"], method="nearest")'
+            remedy = f'take the nearest step of its own time axis: ds["{name}"] = {read}.drop_vars("{other[0]}")'
+            raise InputError([Finding(name, problem, remedy)])
         remedy = f'ds["{name}"] = ds["{name}"].isel({other[0]}=0, drop=True), or bring it to these axes'
         raise InputError([Finding(name, problem, remedy)])
     return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from datetime import timedelta
 
 import cftime
 import numpy as np
@@ -112,7 +113,7 @@ def label(time: xr.DataArray) -> str:
     return text.removesuffix(" 00:00").removesuffix(" 12:00")
 
 
-def daily_findings(time: xr.DataArray, name: str) -> Iterator[Finding]:
+def daily_findings(time: xr.DataArray, name: str, ending: bool = False) -> Iterator[Finding]:
     """Say why a time axis is not daily, sorted and whole.
 
     Parameters
@@ -121,6 +122,8 @@ def daily_findings(time: xr.DataArray, name: str) -> Iterator[Finding]:
         The axis.
     name : str
         What the user calls it.
+    ending : bool
+        Whether steps of less than a day are stamped at their end.
 
     Yields
     ------
@@ -148,7 +151,8 @@ def daily_findings(time: xr.DataArray, name: str) -> Iterator[Finding]:
     if np.any((steps == 0) & ~same):
         at = int(np.argmax((steps == 0) & ~same))
         problem = f"has steps of less than a day: {_moment(time[at])} and {_moment(time[at + 1])}"
-        remedy = f'ds = ds.resample({name}="1D").mean(), for amounts (precipitation in mm a step) .sum()'
+        ends = ', closed="right", label="left"' * ending
+        remedy = f'take means of the days: ds = ds.resample({name}="1D"{ends}).mean(keep_attrs=True)'
         yield Finding(name, problem, remedy)
     elif np.median(steps) > 1:
         kind = "monthly" if 28 <= np.median(steps) <= 31 else f"{np.median(steps):g}-daily"
@@ -203,7 +207,20 @@ def record_findings(time: xr.DataArray, name: str) -> Iterator[Finding]:
         yield Finding(name, f"its axis {axis} holds {label(time[at])} twice", f'ds = ds.drop_duplicates("{axis}")')
     elif time.size > 1 and steps.min() > 1 and np.any(np.diff(month_numbers(time)) == 0):
         problem = f"its axis {axis} is neither daily nor monthly: {label(time[0])}, {label(time[1])}, ..."
-        yield Finding(name, problem, f'average it to months: ds["{name}"].resample({axis}="MS").mean()')
+        yield Finding(name, problem, _one_a_month(time, name))
+
+
+def _one_a_month(time: xr.DataArray, name: str) -> str:
+    """Write as code how the steps of an axis become months: by a shift of some days if that is all it takes."""
+    axis = str(time.dims[0])
+    for days in (days for size in range(1, 16) for days in (-size, size)):
+        shift = np.timedelta64(days, "D") if time.dtype.kind == "M" else timedelta(days=days)
+        if np.all(np.diff(month_numbers(time.copy(data=time.values + shift))) > 0):
+            moved = f'ds["{axis}"] {"-" if days < 0 else "+"} np.timedelta64({abs(days)}, "D")'
+            return f"count stamps at the turn of a month to the other: ds = ds.assign_coords({axis}={moved})"
+    new = "month" if axis != "month" else "calendar_month"
+    mean = f'ds["{name}"].resample({axis}="MS").mean(keep_attrs=True).rename({axis}="{new}")'
+    return f'average it to months: ds = ds.drop_vars("{name}").merge({mean})'
 
 
 def time_dimension(array: xr.DataArray) -> Hashable | None:

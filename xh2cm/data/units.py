@@ -22,11 +22,11 @@ import xarray as xr
 from xh2cm.errors import Finding, InputError
 from xh2cm.variables import Quantity, Var
 
-__all__ = ["SPELLINGS", "conversion", "to_canonical"]
+__all__ = ["SPELLINGS", "amount_units", "conversion", "to_canonical"]
 
 SPELLINGS: Mapping[Quantity, tuple[str, ...]] = {
-    "radiation": ("W m-2", "MJ m-2 day-1", "J m-2 day-1"),
-    "water flux": ("mm day-1", "kg m-2 s-1", "kg m-2 day-1", "m day-1", "inch day-1", "m s-1"),
+    "radiation": ("W m-2", "MJ m-2 day-1", "J m-2 day-1", "J m-2 hour-1"),
+    "water flux": ("mm day-1", "kg m-2 s-1", "kg m-2 day-1", "m day-1", "inch day-1", "m s-1", "mm hour-1", "m hour-1"),
     "water amount": ("mm", "kg m-2", "cm", "m"),
     "carbon flux": ("gC m-2 day-1", "kg m-2 s-1", "umolCO2 m-2 s-1", "g m-2 day-1"),
     "temperature": ("K", "degC", "degF"),
@@ -59,6 +59,7 @@ _WORDS = (
     (re.compile(r"\b([kMGTPmuµμ]?g)[ _]?C\b"), r"\1carbon"),
 )
 _OF_WATER = re.compile(r"\s*(of )?\b(liquid )?(water equivalent|water|H2O|w\.? ?e\.?)(?![A-Za-z])")
+_PER_STEP = re.compile(r"\s*(?:/|\bper\b)?\s*\(?(?:time[ _-]?)?steps?\)?(?:\^?-1)?$", re.IGNORECASE)
 _MONTH = re.compile(r"\bmon(th)?s?(?=\b|\d)", re.IGNORECASE)
 _MASS = re.compile(r"\b[kmuµμ]?g(?=\b|\d)")
 
@@ -179,6 +180,41 @@ def conversion(name: str, units: object, var: Var) -> tuple[float, float]:
     problem = f"is in {text!r}, which is no unit of {var.long_name} ({var.quantity}, {var.units})"
     other = f'give the right variable, names={{"{var.name}": ...}}, or '
     raise _refusal(name, problem, _nearest(text, var, 0.99), var, other)
+
+
+def amount_units(units: object, var: Var) -> str:
+    """Return the units of an amount where a flux is wanted, without the words "per time step".
+
+    Parameters
+    ----------
+    units : object
+    var : Var
+
+    Returns
+    -------
+    str
+        Empty where the units are those of a flux, or of something else.
+
+    Examples
+    --------
+    >>> from xh2cm.data.units import amount_units
+    >>> from xh2cm.variables import FORCING
+    >>> amount_units("mm timestep-1", FORCING["precipitation"]), amount_units("mm d-1", FORCING["precipitation"])
+    ('mm', '')
+    """
+    if "flux" not in var.quantity and var.quantity != "radiation":
+        return ""
+    text = _PER_STEP.sub("", str(units).strip())
+    registry = _registry()
+    try:
+        _, unit = _parse(text, var)
+        _, canonical = _parse(var.units, var)
+        for _, bridge in ((1.0, ""), *_bridges(var)):
+            if (unit * registry.parse_units(bridge) / registry.day).dimensionality == canonical.dimensionality:
+                return text
+    except Exception:  # whatever pint raises; unknown units are told when they are converted
+        return ""
+    return ""
 
 
 def _bridges(var: Var) -> tuple[tuple[float, str], ...]:

@@ -110,7 +110,10 @@ def twin(*, cells: tuple[int, int] = (6, 8), years: int = 3, seed: int = 0) -> x
         "tree_cover": (1 / (1 + np.exp(-4 * moist)), "1", "tree share of the area"),
     }
     forced = {name: a.astype("float32").assign_attrs(FORCING[name].attrs) for name, a in forcing.items()}
-    static = {n: a.astype("float32").assign_attrs(long_name=text, units=u) for n, (a, u, text) in features.items()}
+    static = {
+        n: a.astype("float32").drop_attrs().assign_attrs(long_name=text, units=u)
+        for n, (a, u, text) in features.items()
+    }
     return grid.assign(forced | static).transpose("time", "lat", "lon")
 
 
@@ -197,7 +200,7 @@ def truth(forcing: xr.Dataset, passes: int = 3, constants: Mapping[str, float] |
                 series[day] = values[name]
     shape = forcing["vpd"].transpose("time", "lat", "lon")
     outputs = {
-        v.name: shape.copy(data=kept[f].unflatten(1, shape.shape[1:]).numpy()).assign_attrs(v.attrs)
+        v.name: shape.copy(data=kept[f].unflatten(1, shape.shape[1:]).numpy()).drop_attrs().assign_attrs(v.attrs)
         for f, v in OUTPUTS.items()
     }
     return xr.Dataset(outputs | {name: a for name, a in fields.items() if name not in OUTPUTS}, attrs=chosen)
@@ -239,7 +242,8 @@ def observe(known: xr.Dataset, *, noise: float = 0.05, gaps: float = 0.1, seed: 
         found[name] = (
             seen.clip(min=TARGETS[name].lower, max=TARGETS[name].upper)
             .astype("float32")
+            .drop_attrs()
             .assign_attrs(TARGETS[name].attrs)
         )
     cue = (known["NPP"].mean("time") / known["GPP"].mean("time")).astype("float32")
-    return xr.Dataset(found | {"CUE": cue.assign_attrs(TARGETS["CUE"].attrs)})
+    return xr.Dataset(found | {"CUE": cue.drop_attrs().assign_attrs(TARGETS["CUE"].attrs)})

@@ -6,6 +6,7 @@ Nothing here is a metric; what is here is what a metric may look at.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -13,12 +14,14 @@ import numpy as np
 import xarray as xr
 
 from xh2cm.data.align import align
+from xh2cm.data.balances import observation_findings
 from xh2cm.data.match import KNOWN, find_variables
 from xh2cm.data.read_land import grid_area, read_area
 from xh2cm.data.read_targets import asked_targets, read_targets, with_targets
 from xh2cm.data.reading import Input
+from xh2cm.data.steps import with_bounds
 from xh2cm.data.times import datetime_dimensions, day_numbers, month_numbers
-from xh2cm.errors import Finding, InputError, closest
+from xh2cm.errors import Finding, H2CMWarning, InputError, closest
 from xh2cm.targets import TARGET_TABLE, Comparison, Target
 from xh2cm.variables import OUTPUTS
 
@@ -142,6 +145,8 @@ def pair_up(
     if targets is not None:
         findings += _not_predicted({name: row for name, row in rows.items() if name not in wanted})
     notes: list[str] = []
+    doubts: list[str] = []
+    observations = with_bounds(observations, notes)
     source = with_targets(_beside(prediction, observations, names, units or {}, findings), wanted)
     found, quality, shares = read_targets(source, wanted, asked & {*wanted}, findings, notes, notes)
     if not found and not findings:
@@ -167,6 +172,13 @@ def pair_up(
         kept = array.where(quality[name] > 0) if name in quality else array
         laid[name] = _laid(prediction, wanted[name], kept, shares.get(name), source)
     computed, weights = _computed(([side for _, *side in laid.values()], area))  # so a lazy prediction is made once
+    for (name, array), (_, observed) in zip(found.items(), computed, strict=True):
+        seen = observed.assign_attrs(array.attrs)
+        findings += observation_findings(seen, name, source.known[name], doubts)
+    if findings:
+        raise InputError(dict.fromkeys(findings))
+    for doubt in doubts:
+        warnings.warn(doubt, H2CMWarning, stacklevel=3)
     weights = weights.fillna(0.0).clip(min=0.0)
     if not weights.any():
         raise InputError([Finding("area", "is above 0 in no cell", "give the area of the cells, or leave it out")])

@@ -23,7 +23,7 @@ EARTH = 6371.0
 
 
 class Fill(NamedTuple):
-    """How the gaps of a variable are filled.
+    """Rule that fills the gaps of a variable.
 
     Parameters
     ----------

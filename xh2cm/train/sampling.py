@@ -72,7 +72,7 @@ class Batch(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What the samples of a batch are run on; a sample with fewer days than others repeats its last."""
+    """Inputs of the samples of a batch; a sample with fewer days than others repeats its last."""
 
     spin: Tensor  # (fold, sample, day, forcing)
     spin_days: Tensor  # (fold, sample)

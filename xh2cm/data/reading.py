@@ -323,7 +323,8 @@ def _read(source: Input, key: str) -> xr.DataArray | None:
     units = source.units.get(name, source.units.get(key))
     try:
         array, units = _per_day(source, array, key, units)
-        read = to_canonical(array, var, units)
+        axis = next(iter(source.time_axes(array)), "time")
+        read = to_canonical(array, var, units, str(axis))
     except InputError as error:
         source.refused[name] = Refused(_bare(array), var, error.findings)
         raise

@@ -64,7 +64,7 @@ _MONTH = re.compile(r"\bmon(th)?s?(?=\b|\d)", re.IGNORECASE)
 _MASS = re.compile(r"\b[kmuµμ]?g(?=\b|\d)")
 
 
-def to_canonical(array: xr.DataArray, var: Var, units: str | None = None) -> xr.DataArray:
+def to_canonical(array: xr.DataArray, var: Var, units: str | None = None, axis: str = "time") -> xr.DataArray:
     """Convert an array to the canonical units of a variable, lazily.
 
     Parameters
@@ -75,6 +75,8 @@ def to_canonical(array: xr.DataArray, var: Var, units: str | None = None) -> xr.
         The variable of the table it is.
     units : str, optional
         The units it is in, stated by the user; taken before ``attrs["units"]``.
+    axis : str
+        What the user calls its time axis, for the error.
 
     Returns
     -------
@@ -103,7 +105,7 @@ def to_canonical(array: xr.DataArray, var: Var, units: str | None = None) -> xr.
         stated = var.units
         scale, offset = 1.0, 0.0
     else:
-        scale, offset = conversion(name, stated, var)
+        scale, offset = conversion(name, stated, var, axis)
     values = array if array.dtype.kind == "f" else array.astype("float32")
     if (scale, offset) != (1.0, 0.0):
         values = values * scale + offset
@@ -120,7 +122,7 @@ def to_canonical(array: xr.DataArray, var: Var, units: str | None = None) -> xr.
     return converted
 
 
-def conversion(name: str, units: object, var: Var) -> tuple[float, float]:
+def conversion(name: str, units: object, var: Var, axis: str = "time") -> tuple[float, float]:
     """Scale and offset that turn numbers in ``units`` into the canonical units of ``var``.
 
     Parameters
@@ -130,6 +132,8 @@ def conversion(name: str, units: object, var: Var) -> tuple[float, float]:
     units : object
         What the file or the user says the units are; None where nothing is said.
     var : Var
+    axis : str
+        What the user calls its time axis.
 
     Returns
     -------
@@ -155,7 +159,7 @@ def conversion(name: str, units: object, var: Var) -> tuple[float, float]:
         problem = f"is in {text!r}, and months are 28 to 31 days long"
         per_day = _MONTH.sub("day", text)
         array = f'ds["{name}"]'
-        remedy = f'{array} = {array} / {array}.time.dt.days_in_month, then units={{"{name}": "{per_day}"}}'
+        remedy = f'{array} = {array} / ds["{axis}"].dt.days_in_month, then units={{"{name}": "{per_day}"}}'
         raise InputError([Finding(name, problem, remedy)])
     if var.quantity == "mole fraction" and _MASS.search(text):
         problem = f"is in {text!r}, a ratio of masses, where {var.long_name} is a ratio of moles"

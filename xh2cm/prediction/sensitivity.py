@@ -1,4 +1,4 @@
-"""How the land of a fit responds to its forcing: by another forcing, and by gradients."""
+"""Response of a fit to its forcing: by changed forcing, and by gradients."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def forcing_response(dataset: xr.Dataset, options: ResponseOptions, *, maps: xr.
 
 
 def altered(dataset: xr.Dataset, change: Change, factor: Change) -> tuple[str, xr.Dataset]:
-    """What is done to the forcing in words, and the dataset with it done."""
+    """Return a description of the change of the forcing, and the changed dataset."""
     walked = [name for name in FORCING if name in dataset]
     findings = [
         Finding(f"forcing {name}", "is not known", closest(name, walked))

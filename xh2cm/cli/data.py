@@ -47,7 +47,7 @@ def check(
     as_json: AsJson = False,
     **told: Any,
 ) -> None:
-    """Find, convert and derive what the model needs, and say what was found and what is wrong."""
+    """Find, convert and derive the variables that the model needs, and report them with all problems."""
     with progress_shown():
         report = open_path(path).h2cm.check(targets=target, **told)
     tell(as_json, {"report": facts(report)}, str(report))
@@ -120,7 +120,7 @@ def rechunk(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write data once more in chunks of cells with their whole records, as training and prediction read them."""
+    """Rewrite data in chunks of cells with whole records, as training and prediction read them."""
     refuse_place(out, overwrite, "zarr.json", [path])
     try:
         size = parse_bytes(memory)

@@ -1,4 +1,4 @@
-"""The command ``demo``: all of it once, on tutorial data."""
+"""The command ``demo``, a complete run on tutorial data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def demo(
     out: Annotated[Path, about_output(metavar="STORE", help="Zarr store (a folder) to write.")] = Path("demo.zarr"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Check, train and predict on tutorial data: all of it once, in about a minute.
+    """Check, train and predict on tutorial data, in about a minute.
 
     Small networks and few epochs: what it writes shows what outputs look like, not what the model can do.
     """

@@ -1,4 +1,4 @@
-"""The command ``info``: what xh2cm runs on, and what lies at a path."""
+"""The command ``info``, which describes the installation or a path."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fit_told(path: Path) -> Told:
 
 
 def run_told(path: Path) -> Told:
-    """A run that has not ended: what `run.json` and the table of losses say."""
+    """Describe an unfinished run from `run.json` and the table of losses."""
     try:
         about = json.loads((path / "run.json").read_text())
         targets = [row["name"] for row in about["targets"]]

@@ -30,7 +30,7 @@ from xh2cm.settings import (
 from xh2cm.variables import FORCING, OUTPUTS, TARGETS
 
 DPI = 150
-"""Points of a picture in an inch."""
+"""Resolution of a figure in dots per inch."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,11 @@ an_output = one_of([var.name for var in OUTPUTS.values()])
 a_target = one_of(TARGETS)
 
 NoStatic = Annotated[bool, about_data("--no-static", help="No static features at all.")]
-Overwrite = Annotated[bool, about_output("--overwrite", help="Replace what an earlier run has written.")]
+Overwrite = Annotated[bool, about_output("--overwrite", help="Replace existing output.")]
 Progress = Annotated[
-    bool, about_running(help="Say on standard error how far it is: a bar in a terminal, lines elsewhere.")
+    bool, about_running(help="Report progress on standard error: a bar in a terminal, lines elsewhere.")
 ]
-AsJson = Annotated[bool, about_output("--json", help="Print one JSON object, also of what is refused.")]
+AsJson = Annotated[bool, about_output("--json", help="Print one JSON object, also for errors.")]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from xh2cm.errors import FitError
 commands = typer.Typer()
 
 DATA = "data.json"
-"""In a run, where its data are and what is what in them."""
+"""File in a run with the path of its data and the options for reading them."""
 
 
 @commands.command(rich_help_panel="Results", epilog="Example: xh2cm report run --out report.html")
@@ -38,9 +38,7 @@ DATA = "data.json"
 def report(
     run: Annotated[
         Path,
-        typer.Argument(
-            exists=True, metavar="RUN", help="What `xh2cm fit` has left, a saved fit, or a published .ckpt file."
-        ),
+        typer.Argument(exists=True, metavar="RUN", help="Run of `xh2cm fit`, a saved fit, or a published .ckpt file."),
     ],
     out: Annotated[Path, about_output(metavar="FILE", help="HTML page to write.")] = Path("report.html"),
     data: Annotated[
@@ -54,8 +52,8 @@ def report(
         about_data(
             exists=True,
             metavar="STORE",
-            help="What `xh2cm predict` has written. If not given, all variables are predicted from the data, held out "
-            "where that can be, into a store that is there for as long as this takes.",
+            help="Prediction written by `xh2cm predict`. By default all variables are predicted from the data, "
+            "held out where possible, into a temporary store.",
         ),
     ] = None,
     progress: Progress = True,
@@ -86,7 +84,7 @@ def report(
 
 
 def note(run: Path, data: Path, told: Mapping[str, Any]) -> None:
-    """Keep in a run where its data are, seen from the run, and what is what in them."""
+    """Record in a run the path of its data, relative to the run, and the options for reading them."""
     path = os.path.relpath(data.resolve(), run.resolve())
     replace(run / DATA, json.dumps({"path": path, **told}, indent=1).encode())
 

@@ -1,4 +1,4 @@
-"""Commands on what comes of training: ``predict``, ``score``, ``export``, ``plot``."""
+"""Commands on results: ``predict``, ``score``, ``export``, ``plot``."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def predict(
     trained: Annotated[
         Path,
         about_output(
-            "--fit", exists=True, metavar="FIT", help="What `xh2cm fit` has saved, or a published .ckpt file."
+            "--fit", exists=True, metavar="FIT", help="Fit or run written by `xh2cm fit`, or a published .ckpt file."
         ),
     ],
     out: Annotated[Path, about_output(metavar="STORE", help="Zarr store (a folder), or NetCDF file (.nc), to write.")],
@@ -70,7 +70,7 @@ def predict(
         about_output(
             exists=True,
             metavar="STORE",
-            help="Start, without a spin-up, from what a prediction of the days before has kept with --keep-state.",
+            help="Start without spin-up from the state kept with --keep-state by a prediction of the days before.",
         ),
     ] = None,
     progress: Progress = True,
@@ -105,25 +105,24 @@ def predict(
 @takes(NameOptions)
 def score(
     prediction: Annotated[
-        Path, typer.Argument(exists=True, metavar="PREDICTION", help="What `xh2cm predict` has written.")
+        Path, typer.Argument(exists=True, metavar="PREDICTION", help="Prediction written by `xh2cm predict`.")
     ],
-    observations: Annotated[
-        Path, typer.Argument(exists=True, metavar="OBSERVATIONS", help="Data that hold what was observed.")
-    ],
+    observations: Annotated[Path, typer.Argument(exists=True, metavar="OBSERVATIONS", help="Data with observations.")],
     target: Annotated[
         list[str] | None,
         about_data(
             metavar="NAME",
             autocompletion=a_target,
-            help="What to score; all that both hold if not given. Repeat for more.",
+            help="Variable to score; all that both hold by default. Repeat for more.",
         ),
     ] = None,
     groups: Annotated[
-        str | None, about_data(metavar="SOURCE", help="Labels of cells or days in the observations, scored apart.")
+        str | None,
+        about_data(metavar="SOURCE", help="Labels of cells or days in the observations, each scored separately."),
     ] = None,
     out: Annotated[
         Path | None,
-        about_output(metavar="FILE", help="Also of each cell (.nc, NetCDF), or what is printed and more (.csv)."),
+        about_output(metavar="FILE", help="Scores per cell (.nc, NetCDF), or the table with more columns (.csv)."),
     ] = None,
     progress: Progress = True,
     overwrite: Overwrite = False,
@@ -179,7 +178,8 @@ def why(scores: pd.DataFrame, variable: str) -> str:
 )
 def export(
     store: Annotated[
-        Path, typer.Argument(exists=True, metavar="STORE", help="What `xh2cm predict` has written, Zarr or NetCDF.")
+        Path,
+        typer.Argument(exists=True, metavar="STORE", help="Prediction written by `xh2cm predict`, Zarr or NetCDF."),
     ],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder the files are written to.")],
     variable: Annotated[
@@ -196,14 +196,16 @@ def export(
     source_id: Annotated[str, about_output(metavar="ID", help="Model, in the names of the files.")] = EXPORT[
         "source_id"
     ],
-    experiment_id: Annotated[str, about_output(metavar="ID", help="Experiment, likewise.")] = EXPORT["experiment_id"],
-    member_id: Annotated[str, about_output(metavar="ID", help="Member, likewise; folds count themselves.")] = EXPORT[
-        "member_id"
+    experiment_id: Annotated[str, about_output(metavar="ID", help="Experiment, in the names of the files.")] = EXPORT[
+        "experiment_id"
     ],
+    member_id: Annotated[
+        str, about_output(metavar="ID", help="Member, in the names of the files; folds are numbered.")
+    ] = EXPORT["member_id"],
     progress: Progress = True,
     as_json: AsJson = False,
 ) -> None:
-    """Write a prediction as CMIP6 names it, one NetCDF file a variable, for ILAMB and its like."""
+    """Write a prediction under the names of CMIP6, one NetCDF file per variable, for ILAMB and similar tools."""
     with progress_shown(progress):
         files = open_path(store).h2cm.to_cmip(
             directory,
@@ -236,24 +238,24 @@ def plot(
         ),
     ] = "overview",
     variable: Annotated[
-        str | None, about_output(metavar="NAME", autocompletion=an_output, help="What to show it of.")
+        str | None, about_output(metavar="NAME", autocompletion=an_output, help="Variable to draw.")
     ] = None,
     observations: Annotated[
-        Path | None, about_data(exists=True, metavar="PATH", help="Data that hold what was observed.")
+        Path | None, about_data(exists=True, metavar="PATH", help="Data with observations.")
     ] = None,
     when: Annotated[str | None, about_output(metavar="DATE", help="A day, month or year to map: 2001-07.")] = None,
     metric: Annotated[str | None, about_output(metavar="NAME", help="A score to map, NSE if not given.")] = None,
     scale: Annotated[
         str | None,
-        about_output(metavar="SCALE", help="Of skill and series: daily, monthly, interannual; of skill also seasonal."),
+        about_output(metavar="SCALE", help="Time scale: daily, monthly, interannual; for skill also seasonal."),
     ] = None,
-    dpi: Annotated[int, about_output(min=10, max=1200, help="Points of the picture in an inch.")] = DPI,
+    dpi: Annotated[int, about_output(min=10, max=1200, help="Resolution in dots per inch.")] = DPI,
     progress: Progress = True,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     **told: Any,
 ) -> None:
-    """Draw a map, seasonal cycle, series, score, budgets, losses, folds, or one page of them, into a file."""
+    """Draw a map, seasonal cycle, time series, score, budgets, losses, folds or an overview to a file."""
     refuse_picture(out)
     from matplotlib import pyplot as plt
 

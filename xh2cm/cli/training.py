@@ -64,7 +64,7 @@ def fit(
             parser=target_and_how,
             autocompletion=a_target,
             metavar="NAME[=HOW]",
-            help="Target, and how it is compared (GPP=daily); all there are by default. Repeat for more.",
+            help="Target, with its comparison (GPP=daily); all targets of the data by default. Repeat for more.",
         ),
     ] = None,
     width: Annotated[
@@ -120,7 +120,9 @@ def fit(
 
 @commands.command(rich_help_panel="Training", epilog="Example: xh2cm gather runs/fold-* --out basin_fit")
 def gather(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", exists=True, help="What `xh2cm fit` has left.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", exists=True, help="Runs or fits written by `xh2cm fit`.")
+    ],
     out: Annotated[Path, about_output(metavar="FIT", help="Folder the fit is saved in.")],
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -140,7 +142,7 @@ def gather(
 def slurm(
     trained: Annotated[
         list[str],
-        typer.Argument(metavar="PATH [OPTIONS OF FIT]...", help="What `xh2cm fit` is told: the data, and options."),
+        typer.Argument(metavar="PATH [OPTIONS OF FIT]...", help="Data and options of `xh2cm fit`."),
     ],
     out: Annotated[
         Path,
@@ -155,20 +157,20 @@ def slurm(
     ] = None,
     gpus: Annotated[int, about_job(min=0, help="GPUs of a task.")] = 0,
     time: Annotated[
-        str | None, about_job(metavar="D-HH:MM:SS", help="Before it is over, a task goes back into the queue.")
+        str | None, about_job(metavar="D-HH:MM:SS", help="Time limit; a task requeues itself before the end.")
     ] = None,
-    partition: Annotated[str | None, about_job(help="Where to run.")] = None,
-    account: Annotated[str | None, about_job(help="Whom to charge.")] = None,
-    mail: Annotated[str | None, about_job(metavar="ADDRESS", help="Whom to write to when it has ended or failed.")] = (
-        None
-    ),
+    partition: Annotated[str | None, about_job(help="Partition of the cluster.")] = None,
+    account: Annotated[str | None, about_job(help="Account to charge.")] = None,
+    mail: Annotated[
+        str | None, about_job(metavar="ADDRESS", help="Address for messages when the job has ended or failed.")
+    ] = None,
     sbatch: Annotated[
         list[str] | None,
         about_job(metavar="NAME=VALUE", help="Any other option of sbatch (qos=long). Repeat for more."),
     ] = None,
-    overwrite: Annotated[bool, about_output("--overwrite", help="Replace scripts that are there.")] = False,
+    overwrite: Annotated[bool, about_output("--overwrite", help="Replace existing scripts.")] = False,
 ) -> None:
-    """Write scripts for Slurm, an array that trains one fold a task and a job that gathers, and print how to submit."""
+    """Write scripts for Slurm, an array with one fold per task and a job that gathers, and print how to submit them."""
     command = typer.main.get_command(commands).commands["fit"]  # type: ignore[attr-defined]
     with command.make_context("xh2cm fit", [*trained, "--out", str(out / "fold-0")]) as told:
         for option, reason in {"only": "each task has its own fold", "scheduler": "each task trains by itself"}.items():

@@ -41,7 +41,7 @@ class TensorOptions(CheckOptions, DeviceOptions):
 
 @keywords_of(TensorOptions)
 def to_tensors(ds: xr.Dataset | Report, options: TensorOptions) -> Cells:
-    """Bring forcing, static features and targets of the usable cells to a device.
+    """Load forcing, static features and targets of the usable cells as tensors on a device.
 
     Parameters
     ----------

@@ -176,7 +176,7 @@ class Form(Protocol):
         """Return the buffers for all values of so many days."""
 
     def places(self, net: Sequence[Tensor], memories: Memories, room: Sequence[Tensor]) -> list[Tensor | None]:
-        """Its ``Global``: tensors, what it remembers (before, after, at borders, gradient by that before), and room."""
+        """Members of its ``Global``: tensors, memory (before, after, at borders, gradient of that before), and room."""
 
     def gathered(self, part: Part, room: Sequence[Tensor], by_raw: Tensor, days: int) -> list[Tensor]:
         """Return the gradients by its tensors from what the backward pass has left."""
@@ -205,7 +205,7 @@ class Recurrent:
         return found + [like.new_empty(folds, days + 1, cells, width)] * (part.memories - 1)
 
     def places(self, net: Sequence[Tensor], memories: Memories, room: Sequence[Tensor]) -> list[Tensor | None]:
-        """Its ``Global``."""
+        """Members of its ``Global``."""
         pairs = zip(*(*memories, (None,) * 4)[:2], strict=True)
         return [*net, *(x for pair in pairs for x in pair), *(*room, None, None, None)[:3]]
 
@@ -240,7 +240,7 @@ class Layers:
         return [like.new_empty(folds, days + 1, cells, inputs), *found]
 
     def places(self, net: Sequence[Tensor], memories: Memories, room: Sequence[Tensor]) -> list[Tensor | None]:
-        """Its ``Global``."""
+        """Members of its ``Global``."""
         assert not memories  # noqa: S101 - it has none
         return [*net, *(room or (None,) * 5)]
 

@@ -375,7 +375,7 @@ class HybridModel:
         )
 
     def unpack(self, weights: Tensor) -> dict[str, Tensor]:
-        """Name the weights of a (fold, weight) matrix."""
+        """Return views of the weights in a (fold, weight) matrix by name."""
         pieces = weights.split([math.prod(w.shape) for w in self.layout.values()], -1)
         return {
             name: piece.unflatten(-1, w.shape) if w.shape else piece

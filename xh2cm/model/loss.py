@@ -53,7 +53,7 @@ class Compared(NamedTuple):
 
 
 class Gauges(NamedTuple):
-    """What shows the mean of several cells of a batch: their shares, and the gauges as if they were cells."""
+    """Gauges that observe the mean of several cells of a batch: weights of the cells, and the gauges as cells."""
 
     shares: Tensor  # (fold, gauge, cell)
     batch: Compared

@@ -48,7 +48,7 @@ SECTIONS: Mapping[str, Callable[[Given], Markup]] = {
 
 @dataclasses.dataclass(frozen=True)
 class PageOptions(TargetOptions, DataArguments):
-    """What a page shows.
+    """Options of the contents of a report.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class PageOptions(TargetOptions, DataArguments):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WholePage(PageOptions):
-    """What a page shows, and the prediction.
+    """Options of the contents of a report, with the prediction.
 
     Parameters
     ----------

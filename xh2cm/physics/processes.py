@@ -339,7 +339,7 @@ class Processes:
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """All parameters to be learned, each once."""
+        """Parameters to be learned, each once."""
         named = {p.name: p for p in SHARED_PARAMETERS}
         for turn in self.sound:
             named.update({p.name: p for p in self.all[turn].parameters})

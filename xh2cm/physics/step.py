@@ -99,7 +99,7 @@ def step(
 
 
 class Day:
-    """What is known of a day, by name, and how much is in each place that fluxes leave and enter."""
+    """Quantities of a day by name, and the amount in each place that fluxes leave and enter."""
 
     def __init__(self, processes: Processes, state: State, forcing: Forcing, parameters: Mapping[str, Tensor]) -> None:
         self.processes = processes

@@ -1,7 +1,8 @@
-"""Pages that are written from the code, and claims the README makes. `make docs` runs the code of the other pages."""
+"""Pages generated from the code, claims of the README, and language. `make docs` runs the code of the other pages."""
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib.util
 import re
@@ -31,6 +32,47 @@ def test_the_page_of_tables_is_what_the_code_says():
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
     assert tables.PAGE.read_text(encoding="utf-8") == tables.page(), "run: python docs/tables.py"
+
+
+def summaries() -> dict[str, str]:
+    """Return the first line of every docstring of the package, by file and name."""
+    found = {}
+    for path in sorted((ROOT / "xh2cm").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node)
+                if text:
+                    where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+                    found[where] = text.partition("\n")[0]
+    return found
+
+
+def test_summaries_of_docstrings_begin_with_a_verb_or_a_term():
+    """Not with a question, a pronoun, a preposition, or a verb in the third person."""
+    lines = summaries()
+    questions = "what where which whether how who when why"
+    others = (
+        "its it this that these those they of from for as in on at by to with if all not nothing something everything"
+    )
+    third = "returns gives trains writes reads computes makes takes converts finds shows draws"
+    words = {place: re.match(r"\W*(\w*)", line)[1].lower() for place, line in lines.items()}
+    asked = {place: lines[place] for place, word in words.items() if word in questions.split()}
+    assert len(asked) <= 0.02 * len(lines), asked
+    odd = {place: lines[place] for place, word in words.items() if word in f"{others} {third}".split()}
+    assert len(odd) <= 0.02 * len(lines), odd
+
+
+def test_pages_use_standard_terms():
+    """Phrases that once stood for cross-validation, early stopping and the like."""
+    riddles = re.compile(r"march|shall not see|at most so many|walk water|how true|is no [a-z]+", re.IGNORECASE)
+    pages = [*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if not {"_build", "generated"} & set(p.parts))]
+    found = [
+        f"{p.name}: {line}"
+        for p in pages
+        for line in p.read_text(encoding="utf-8").splitlines()
+        if riddles.search(line)
+    ]
+    assert found == []
 
 
 def test_links_between_pages_lead_somewhere():

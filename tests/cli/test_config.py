@@ -122,7 +122,7 @@ def test_all_mistakes_of_a_file_are_named_with_their_lines(tmp_path):
         "14, mask",
     }  # fmt: skip
     assert set(found) == places
-    assert found["1"]["problem"] == "'epoch' is no option of xh2cm fit"
+    assert found["1"]["problem"] == "'epoch' is not an option of xh2cm fit"
     assert found["1"]["remedy"] == "did you mean 'epochs'?"
     assert "'hexagons' is not one of 'blocks'" in found["4, scheme"]["problem"]
     assert "ten" in found["2, epochs"]["problem"]

@@ -137,7 +137,7 @@ def read(file: Path, command: Any, ctx: Any, given: Collection[str]) -> dict[str
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in known:
-            problem = f"{key!r} is no option of {ctx.command_path}"
+            problem = f"{key!r} is not an option of {ctx.command_path}"
             findings.append(Finding(where(file, text, key), problem, closest(name, known)))
         elif name not in given:
             values[name], wrong = as_told(known[name], value, ctx)

@@ -94,7 +94,7 @@ def refused(what: str, place: Path, noise: xr.Dataset, fit: xh2cm.Fit) -> str:
     return ""
 
 
-@pytest.mark.parametrize("what", ["fit", "store", "lazy store", "NetCDF", "lazy NetCDF", "CMIP", "file"])
+@pytest.mark.parametrize("what", ["fit", "file"])  # stores and NetCDF: not yet, see docs/security.md
 def test_a_full_disk(disk: Path, noise: xr.Dataset, fit: xh2cm.Fit, what: str) -> None:
     place = disk / "place"
     place.mkdir()

@@ -30,6 +30,7 @@ from xh2cm.targets import Target
 from xh2cm.train.fitting import FitOptions, fit_dataset
 from xh2cm.train.tensors import Cells
 from xh2cm.train.tensors import to_tensors as cells_of
+from xh2cm.variables import Var
 
 __all__ = ["emergent", "fit", "predict", "rain_pulses", "report", "response", "sensitivity", "to_tensors"]
 
@@ -396,14 +397,14 @@ def ready(ds: xr.Dataset | Report, options: PinOptions) -> tuple[Fit, xr.Dataset
     pinned = spelled_out(options.pin, [fit.model.parameters[name] for name in fit.model.maps])
     features = fit.features if static is None and set(fit.features) <= set(land.variables) else None
     maps = maps_in(land, pinned, static or features)
-    report = checked(ds, options, forcing=fit.model.forcing, targets=[], static=features, pinned=maps)
+    report = checked(ds, options, forcing=fit.model.needs, targets=[], static=features, pinned=maps)
     return fit, report.dataset, maps_for(fit, pinned, land, report.dataset["mask"])
 
 
-def needed_forcing(options: FitOptions, pinned: Collection[str]) -> tuple[str, ...]:
+def needed_forcing(options: FitOptions, pinned: Collection[str]) -> list[str | Var]:
     """Return the forcing that a model needs, before it is known whether its pins can be used."""
     pins = tuple((p.name, "global") for p in options.processes.parameters if p.name in pinned)
-    return HybridModel(0, options.processes, tuple(options.networks or ()), pins=pins).forcing
+    return HybridModel(0, options.processes, tuple(options.networks or ()), pins=pins).needs
 
 
 def given(ds: xr.Dataset | Report) -> xr.Dataset:

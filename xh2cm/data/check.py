@@ -29,7 +29,15 @@ from xh2cm.data.findings import (
 from xh2cm.data.match import KNOWN, find_variables
 from xh2cm.data.options import CheckOptions, DataOptions
 from xh2cm.data.ranges import MARKING, range_findings, refined
-from xh2cm.data.read_forcing import asked_forcing, fill_gaps, read_forcing
+from xh2cm.data.read_forcing import (
+    asked_forcing,
+    fill_gaps,
+    forcing_names,
+    listed,
+    mapping_of_forcing,
+    read_forcing,
+    with_forcing,
+)
 from xh2cm.data.read_land import grid_area, read_area, read_features, read_mask
 from xh2cm.data.read_targets import asked_targets, read_targets, whole_gauges, with_targets
 from xh2cm.data.reading import (
@@ -57,7 +65,7 @@ from xh2cm.data.times import label
 from xh2cm.errors import Finding, H2CMError, H2CMWarning, InputError, closest, mapping_findings, outside
 from xh2cm.options import keywords_of, part
 from xh2cm.targets import Target
-from xh2cm.variables import FORCING, STATIC
+from xh2cm.variables import FORCING, STATIC, Var
 
 __all__ = ["check", "checked", "narrowed"]
 
@@ -113,7 +121,7 @@ def checked(
     ds: xr.Dataset | Report,
     options: DataOptions,
     *,
-    forcing: Sequence[str] | None = None,
+    forcing: Sequence[str | Var] | None = None,
     targets: Sequence[str | Target] | None = None,
     static: Sequence[str] | None = None,
     pinned: Collection[str] = (),
@@ -155,7 +163,7 @@ def checked(
 def narrowed(
     report: Report,
     *,
-    forcing: Sequence[str] | None = None,
+    forcing: Sequence[str | Var] | None = None,
     targets: Sequence[str | Target] | None = None,
     static: Sequence[str] | None = None,
     pinned: Collection[str] = (),
@@ -185,16 +193,17 @@ def narrowed(
         As `check`.
     """
     scan = report.scan
-    forcing = [*scan.found.forcing] if forcing is None else forcing
+    forcing = listed(scan.options.forcing) if forcing is None else listed(forcing)
     told: dict[str, Any] = vars(scan.options) | {"forcing": forcing, "options": None}
     told |= {name: value for name, value in {"targets": targets, "static": static}.items() if value is not None}
     options, found = CheckOptions(**told), scan.found
     wanted, asked = (scan.wanted, scan.asked) if targets is None else asked_targets(targets, options.names or {}, [])
     features = [n for n in found.features if n not in pinned] if static is None else list(static)
-    idle = found.forcing.keys() - set(forcing)
+    needed = set(forcing_names(forcing))
+    idle = found.forcing.keys() - needed
     derived = {key for key, array in found.forcing.items() if "derivation" in array.attrs}
     known = (
-        set(forcing) <= found.forcing.keys()
+        needed <= found.forcing.keys()
         and not (idle & derived or (found.sources and idle - {"co2"}))  # else the sources would be others
         and (targets is None or asked <= found.targets.keys())
         and all(_alike(row, scan.wanted.get(key)) for key, row in wanted.items())
@@ -202,7 +211,7 @@ def narrowed(
     )
     if not known:
         return check(scan.ds.drop_vars(list(pinned)), **told)
-    kept = {"forcing": {*forcing}, "targets": {*wanted}, "quality": {*wanted}}
+    kept = {"forcing": needed, "targets": {*wanted}, "quality": {*wanted}}
     facts = {
         fact: values
         for fact, values in scan.facts.items()
@@ -217,7 +226,7 @@ def narrowed(
 
     found = dataclasses.replace(
         found,
-        forcing=among(found.forcing, forcing),
+        forcing=among(found.forcing, needed),
         targets=among(found.targets, wanted),
         quality=among(found.quality, wanted),
         shares=among(found.shares, wanted),
@@ -255,7 +264,9 @@ def _scanned(ds: xr.Dataset, options: CheckOptions) -> tuple[Scan, list[Finding]
     empty = [str(dim) for dim, size in ds.sizes.items() if size == 0]
     if empty:
         raise InputError([Finding(dim, "has length 0", "give data along it: the selection is empty") for dim in empty])
-    matches = find_variables(ds, names, units, findings)
+    asked_for = listed(options.forcing)
+    of_brought = mapping_of_forcing(asked_for, names, ds, findings)
+    matches = find_variables(ds, {k: v for k, v in names.items() if k not in of_brought}, units, findings)
     ds = with_time(ds, matches, findings, notes)
     land = land_axes(ds, matches)
     if taken := [str(dim) for dim in land if dim in TAKEN]:
@@ -263,7 +274,7 @@ def _scanned(ds: xr.Dataset, options: CheckOptions) -> tuple[Scan, list[Finding]
         raise InputError([Finding(dim, problem, f'ds = ds.rename({dim}="y")') for dim in taken])
     findings += _doubled(ds, land)
     wanted, asked = asked_targets(options.targets, names, findings)
-    source = with_targets(Input(ds, matches, units, land, notes=notes), wanted)
+    source = with_targets(with_forcing(Input(ds, matches, units, land, notes=notes), asked_for, of_brought), wanted)
     driving, sources = read_forcing(source, asked_forcing(options.forcing, findings), findings)
     fills = asked_fills(options.fill, [*FORCING], present, findings)
     driving, filled = fill_gaps(source, driving, fills, findings)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from xh2cm.targets import Target
+    from xh2cm.variables import Var
 
 __all__ = ["CheckOptions", "DataArguments", "DataOptions", "ForcingOptions", "NameOptions", "TargetOptions"]
 
@@ -99,11 +100,12 @@ class ForcingOptions(DataArguments):
 
     Parameters
     ----------
-    forcing : sequence of str, optional
-        Forcing variables that the model needs, `HybridModel.forcing`; all five by default. Others are not looked at.
+    forcing : sequence of str or Var, optional
+        Forcing that the model needs, `Model.needs`; the five of the published model by default. Others are not looked
+        at. A `Var` is forcing that a process brings.
     """
 
-    forcing: Sequence[str] | None = None
+    forcing: Sequence[str | Var] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

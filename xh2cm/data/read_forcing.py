@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
@@ -9,22 +10,116 @@ import xarray as xr
 
 from xh2cm.data.derive import DERIVATIONS, NEEDS, day_angle, day_length
 from xh2cm.data.fill import RULES, Fill, filled
+from xh2cm.data.match import Match
 from xh2cm.data.reading import Input, _axes, _bare, _names, _read_fitting, called, place_name
 from xh2cm.data.units import to_canonical
 from xh2cm.errors import Finding, InputError, closest
-from xh2cm.variables import FORCING, SOURCES
+from xh2cm.variables import FORCING, SOURCES, Var
+
+ROLE = {"role": "forcing"}
+"""Attribute by which forcing that a process brings is known in the canonical dataset."""
 
 DAY_LENGTHS = "dayl", "daylength", "day_length"
 """Names of the length of the day, as Daymet gives it."""
 
 
-def asked_forcing(forcing: Sequence[str] | None, findings: list[Finding]) -> list[str]:
-    """Say which forcings to look for, in the order of the model.
+def listed(forcing: Sequence[str | Var] | str | Var | None) -> list[str | Var]:
+    """Return the forcings asked for as a list; the five of the published model where nothing is asked."""
+    return list(FORCING) if forcing is None else [forcing] if isinstance(forcing, str | Var) else list(forcing)
+
+
+def forcing_names(forcing: Sequence[str | Var]) -> list[str]:
+    """Return the names of forcings."""
+    return [one.name if isinstance(one, Var) else one for one in forcing]
+
+
+def forcing_of(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Return the names of the forcing of a canonical dataset, the five first, and those that processes bring by name.
 
     Parameters
     ----------
-    forcing : sequence of str, optional
-        By default all.
+    dataset : Dataset
+        As `check` gives it.
+
+    Returns
+    -------
+    tuple of str
+    """
+    brought = [str(n) for n, a in dataset.data_vars.items() if n not in FORCING and a.attrs.get("role") == ROLE["role"]]
+    return (*(name for name in FORCING if name in dataset), *sorted(brought))
+
+
+def with_forcing(source: Input, forcing: Sequence[str | Var], names: Mapping[str, str | float]) -> Input:
+    """Let forcing that processes bring be known and found like the five: as mapped, by name, by standard name.
+
+    Parameters
+    ----------
+    source : Input
+    forcing : sequence of str or Var
+        Asked for; those that are a `Var` are brought.
+    names : mapping of str to str or float
+        Name in the model to name in the dataset, or to a number.
+
+    Returns
+    -------
+    Input
+    """
+    brought = {one.name: one for one in forcing if isinstance(one, Var)}
+    taken = {match.source for matches in source.matches.values() for match in matches}
+    variables = {str(n): v for n, v in source.dataset.variables.items() if n not in taken and v.dtype.kind in "fiu"}
+    found = {}
+    for key, var in brought.items():
+        words = {word.lower() for word in (key, *var.aliases)}
+        by_name = [n for n in variables if n.lower() == key.lower()] or [n for n in variables if n.lower() in words]
+        standard = {var.standard_name, *var.standard_names} - {None}
+        by_standard_name = [n for n, v in variables.items() if v.attrs.get("standard_name") in standard]
+        if key in names:
+            given = names[key]
+            found[key] = [Match(given if isinstance(given, str) else float(given), "mapping")]
+        else:
+            by = "name" if by_name else "standard name"
+            found[key] = [Match(n, by) for n in by_name or by_standard_name]
+    matches = {**source.matches, **{key: several for key, several in found.items() if several}}
+    return dataclasses.replace(source, matches=matches, known={**source.known, **brought})
+
+
+def mapping_of_forcing(
+    forcing: Sequence[str | Var], names: Mapping[str, str | float], ds: xr.Dataset, findings: list[Finding]
+) -> dict[str, str | float]:
+    """Return what `names` says of forcing that processes bring; what it cannot say is a finding.
+
+    Parameters
+    ----------
+    forcing : sequence of str or Var
+    names : mapping of str to str or float
+    ds : Dataset
+    findings : list of Finding
+        Added to.
+
+    Returns
+    -------
+    dict
+    """
+    found: dict[str, str | float] = {}
+    for one in forcing:
+        if not isinstance(one, Var) or one.name not in names:
+            continue
+        given = names[one.name]
+        if isinstance(given, str) and given not in ds.variables:
+            problem = f"is mapped to {given!r}, which the dataset does not hold"
+            findings.append(Finding(one.name, problem, closest(given, [str(n) for n in ds.variables])))
+        else:
+            found[one.name] = given
+    return found
+
+
+def asked_forcing(forcing: Sequence[str | Var] | None, findings: list[Finding]) -> list[str]:
+    """Return the names of the forcings to look for, the five in the order of the model.
+
+    Parameters
+    ----------
+    forcing : sequence of str or Var, optional
+        By default the five; a `Var` is forcing that a process brings.
     findings : list of Finding
         Added to.
 
@@ -32,10 +127,10 @@ def asked_forcing(forcing: Sequence[str] | None, findings: list[Finding]) -> lis
     -------
     list of str
     """
-    asked = list(FORCING) if forcing is None else [forcing] if isinstance(forcing, str) else list(forcing)
-    strange = [name for name in asked if name not in FORCING]
+    asked = listed(forcing)
+    strange = [name for name in asked if isinstance(name, str) and name not in FORCING]
     findings += [Finding(f"forcing: {n!r}", "is no forcing of the model", closest(n, FORCING)) for n in strange]
-    return [name for name in FORCING if name in asked]
+    return [name for name in FORCING if name in asked] + [one.name for one in asked if isinstance(one, Var)]
 
 
 def read_forcing(
@@ -100,6 +195,11 @@ def read_forcing(
                 given[key] = derived[key]
         elif key not in DERIVATIONS or not broken - {"precipitation", "co2"}:  # else the broken may be all that lacks
             findings.append(_absent(source, key))
+    findings += [
+        _absent(source, key) for key in wanted if key not in FORCING and key not in given and key not in broken
+    ]
+    for key in given.keys() - FORCING.keys():
+        given[key] = given[key].assign_attrs(ROLE)
     return {key: (given | derived)[key] for key in wanted if key in given | derived}, sources
 
 
@@ -206,13 +306,13 @@ def _daily(source: Input, array: xr.DataArray, key: str) -> xr.DataArray:
     if key == "co2":  # the same in all years is a choice
         return array.astype("float32").expand_dims(time=source.days)
     problem = f"has the axes {_axes(array.dims)} and does not vary in time"
-    raise InputError([Finding(name, problem, f'give daily {FORCING[key].long_name}: names={{"{key}": ...}}')])
+    raise InputError([Finding(name, problem, f'give daily {source.known[key].long_name}: names={{"{key}": ...}}')])
 
 
 def _absent(source: Input, key: str) -> Finding:
     taken = {match.source for matches in source.matches.values() for match in matches}
     free = [n for n in _names(source.dataset) if "time" in source.dataset[n].dims and n not in taken]
-    problem = f"is not in the dataset by any known name, nor by the standard name {FORCING[key].standard_name}"
+    problem = f"is not in the dataset by any known name, nor by the standard name {source.known[key].standard_name}"
     choice = f", one of: {', '.join(free)}" if free else " (no other variable of the dataset is daily)"
     where = f'say where it is: names={{"{key}": ...}}{choice}'
     if key == "co2":

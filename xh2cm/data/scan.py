@@ -91,7 +91,7 @@ def survey(found: Found, source: Input) -> Facts:
     asked: dict[Fact, xr.DataArray] = {}
     for key, array in found.forcing.items():
         depth = SUPERSATURATION if _is_derived_deficit(key, array) else ROUNDING
-        asked |= _asked("forcing", key, array, source, found.mask, FORCING[key], depth)
+        asked |= _asked("forcing", key, array, source, found.mask, source.known[key], depth)
         asked["forcing", key, "gaps"] = missing_runs(array, source.land, source.shape, key)
         if array.dims == ("time",):
             asked["forcing", key, "first"] = (~_finite(array)).argmax("time")
@@ -500,7 +500,7 @@ def without_rounding(found: Found, facts: Facts, notes: list[str]) -> Found:
     forcing = dict(found.forcing)
     for key, array in found.forcing.items():
         count = int(facts["forcing", key, "rounding"])
-        if count and FORCING[key].lower == 0:
+        if count and key in FORCING and FORCING[key].lower == 0:
             forcing[key] = array.clip(min=0.0, keep_attrs=True)
             why = "more vapour than at saturation" if _is_derived_deficit(key, array) else "rounding"
             lowest = f"the lowest {float(facts['forcing', key, 'lowest']):.2g} {FORCING[key].units}"

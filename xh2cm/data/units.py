@@ -100,7 +100,7 @@ def to_canonical(array: xr.DataArray, var: Var, units: str | None = None, axis: 
     """
     name = var.name if array.name is None else str(array.name)
     stated = array.attrs.get("units") if units is None else units
-    if var.quantity == "any":  # in whatever units it comes
+    if var.quantity == "any" and not var.units:  # in whatever units it comes
         var = dataclasses.replace(var, units=str(stated or "1"))
         stated = var.units
         scale, offset = 1.0, 0.0
@@ -154,7 +154,7 @@ def conversion(name: str, units: object, var: Var, axis: str = "time") -> tuple[
     """
     text = "" if units is None else str(units).strip()
     if not text:
-        raise _refusal(name, "has no units", SPELLINGS[var.quantity][0], var)
+        raise _refusal(name, "has no units", spellings(var)[0], var)
     if "flux" in var.quantity and _MONTH.search(text):
         problem = f"is in {text!r}, and months are 28 to 31 days long"
         per_day = _MONTH.sub("day", text)
@@ -219,6 +219,9 @@ def amount_units(units: object, var: Var) -> str:
     except Exception:  # whatever pint raises; unknown units are told when they are converted
         return ""
     return ""
+def spellings(var: Var) -> tuple[str, ...]:
+    """Return how units of a variable may be written: those of its quantity, or its own."""
+    return SPELLINGS.get(var.quantity, (var.units,))
 
 
 def _bridges(var: Var) -> tuple[tuple[float, str], ...]:
@@ -246,13 +249,13 @@ def _parse(text: str, var: Var) -> tuple[float, pint.Unit]:
 
 def _nearest(text: str, var: Var, likeness: float = 0.5) -> str:
     """Find the spelling for this variable that looks most like ``text``, or else the usual one."""
-    spellings = SPELLINGS[var.quantity]
-    folded = {spelling.lower(): spelling for spelling in spellings}
-    return next((folded[near] for near in difflib.get_close_matches(text.lower(), folded, 1, likeness)), spellings[0])
+    usual = spellings(var)
+    folded = {spelling.lower(): spelling for spelling in usual}
+    return next((folded[near] for near in difflib.get_close_matches(text.lower(), folded, 1, likeness)), usual[0])
 
 
 def _refusal(name: str, problem: str, suggestion: str, var: Var, before: str = "") -> InputError:
-    others = ", ".join(spelling for spelling in SPELLINGS[var.quantity] if spelling != suggestion)
+    others = ", ".join(spelling for spelling in spellings(var) if spelling != suggestion)
     remedy = f'{before}state what it is in: units={{"{name}": "{suggestion}"}}'
     return InputError([Finding(name, problem, f"{remedy} (or {others})" if others else remedy)])
 

@@ -240,7 +240,7 @@ class HybridModel:
     @cached_property
     def driving(self) -> dict[str, Var]:
         """The five forcings, and those that processes bring, by name."""
-        return {**FORCING, **self.processes.forcing}
+        return {**FORCING, **dict(sorted(self.processes.forcing.items()))}
 
     @cached_property
     def sights(self) -> dict[str, float]:
@@ -253,6 +253,11 @@ class HybridModel:
         asked = {"air_temperature", *(name for _, names in self.processes.calls.values() for name in names)}
         asked.update(name for net in self.daily for name in net.inputs)
         return tuple(name for name in self.driving if name in asked)
+
+    @property
+    def needs(self) -> list[str | Var]:
+        """The forcing that is asked for, as `check` wants it: what processes bring as a `Var`."""
+        return [name if name in FORCING else self.driving[name] for name in self.forcing]
 
     def _findings(self) -> list[Finding]:
         found = pin_findings(dict(self.pins), {p.name: p for p in self.processes.parameters})

@@ -12,7 +12,7 @@ from xh2cm.html import Markup, block
 from xh2cm.model.hybrid import HybridModel, is_number
 from xh2cm.model.net import Net
 from xh2cm.physics import Processes
-from xh2cm.variables import Parameter
+from xh2cm.variables import Parameter, Var
 
 if TYPE_CHECKING:
     pass
@@ -110,6 +110,11 @@ class Model:
     def forcing(self) -> tuple[str, ...]:
         """Names of the forcings that a process or a network asks for."""
         return self._bare.forcing
+
+    @property
+    def needs(self) -> list[str | Var]:
+        """The forcing that is asked for, as `check` wants it: what processes bring as a `Var`."""
+        return self._bare.needs
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model):

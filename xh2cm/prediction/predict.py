@@ -219,7 +219,7 @@ def warn_of_extrapolation(fit: Fit, dataset: xr.Dataset) -> None:
         lowest, highest = (float(value) for value in given)
         far = FAR * (high - low)
         if max(low - lowest, lowest - high, highest - high, low - highest) > max(far, 1e-6 * abs(high)):
-            units = FORCING[name].units
+            units = fit.model.driving[name].units
             told.append(f"{name} is {lowest:.4g} to {highest:.4g} {units}, {low:.4g} to {high:.4g} in training")
     if told:
         text = (

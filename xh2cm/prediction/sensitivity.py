@@ -14,6 +14,7 @@ import xarray as xr
 from xh2cm.ambient import undisturbed
 from xh2cm.data.align import align
 from xh2cm.data.report import ACTUAL_RANGE
+from xh2cm.data.read_forcing import forcing_of
 from xh2cm.errors import Finding, InputError, closest
 from xh2cm.options import part
 from xh2cm.prediction.block import Runner
@@ -36,7 +37,7 @@ from xh2cm.settings import (
     SensitivityOptions,
     VariableOptions,
 )
-from xh2cm.variables import FORCING
+from xh2cm.variables import FORCING, Var
 
 if TYPE_CHECKING:
     from xh2cm.fitted import Fit
@@ -95,7 +96,7 @@ def forcing_response(dataset: xr.Dataset, options: ResponseOptions, *, maps: xr.
 
 def altered(dataset: xr.Dataset, change: Change, factor: Change) -> tuple[str, xr.Dataset]:
     """Return a description of the change of the forcing, and the changed dataset."""
-    walked = [name for name in FORCING if name in dataset]
+    walked = forcing_of(dataset)
     findings = [
         Finding(f"forcing {name}", "is not known", closest(name, walked))
         for name in (*change, *factor)
@@ -127,7 +128,7 @@ def altered(dataset: xr.Dataset, change: Change, factor: Change) -> tuple[str, x
     def told(value: float | xr.DataArray) -> str:
         return f"{value:+g}" if not isinstance(value, xr.DataArray) else f"a field on {', '.join(map(str, value.dims))}"
 
-    words = [f"{name} {told(value)} {FORCING[name].units}" for name, value in change.items()]
+    words = [f"{name} {told(value)} {dataset[name].attrs['units']}" for name, value in change.items()]
     words += [f"{name} times {told(value).removeprefix('+')}" for name, value in factor.items()]
     return ", ".join(words), dataset.assign(changed)
 
@@ -161,13 +162,17 @@ def impossible(changed: Mapping[str, xr.DataArray], dataset: xr.Dataset) -> list
 
     The range of each changed forcing becomes its attribute `ACTUAL_RANGE`.
     """
+    about = {
+        n: FORCING.get(n, Var(n, str(a.attrs.get("long_name", n)), str(a.attrs.get("units", "1")), "any"))
+        for n, a in changed.items()
+    }
     mask = dataset["mask"]
     counts = {
         name: xr.concat(
             [
                 (~np.isfinite(a) & np.isfinite(dataset[name]) & mask).sum(),
-                ((a < FORCING[name].lower) & mask).sum(),
-                ((a > FORCING[name].upper) & mask).sum(),
+                ((a < about[name].lower) & mask).sum(),
+                ((a > about[name].upper) & mask).sum(),
             ],
             "count",
         )
@@ -182,7 +187,7 @@ def impossible(changed: Mapping[str, xr.DataArray], dataset: xr.Dataset) -> list
     findings = []
     for name in changed:
         missing, low, high = (int(n) for n in found[name].values)
-        var = FORCING[name]
+        var = about[name]
         if missing:
             findings.append(
                 Finding(name, f"has {missing:,} values that are not finite after the change", "fill the change")
@@ -273,7 +278,7 @@ def sensitivity(dataset: xr.Dataset, options: SensitivityOptions, *, maps: xr.Da
         time.values,
         days=tuple(days.tolist()),
     )
-    output, seen = fit.model.outputs[field], {name: FORCING[name] for name in fit.model.forcing}
+    output, seen = fit.model.outputs[field], {name: fit.model.driving[name] for name in fit.model.forcing}
     maps = maps_for(fit, {}, dataset, dataset["mask"]) if maps is None else maps
     order = [*(["fold"] if member == "all" else []), "time", *dataset["mask"].dims]
     found = {

@@ -21,6 +21,7 @@ from xh2cm.console import printed
 from xh2cm.data.folds import TEST, FoldOptions, fold_labels
 from xh2cm.data.options import DataArguments
 from xh2cm.data.pins import Pins
+from xh2cm.data.read_forcing import forcing_of
 from xh2cm.data.report import ACTUAL_RANGE
 from xh2cm.data.scan import Facts
 from xh2cm.errors import Finding, InputError, closest, mapping_findings
@@ -44,7 +45,7 @@ from xh2cm.train.checkpoint import MACHINE, MEMORY, SUMS
 from xh2cm.train.normalisation import forcing_sums
 from xh2cm.train.tensors import Cells, to_device
 from xh2cm.train.trainer import Counts
-from xh2cm.variables import FORCING, OUTPUTS, TARGETS
+from xh2cm.variables import OUTPUTS, TARGETS
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +251,7 @@ def fit_dataset(
     features, networks = dataset.sizes["feature"], tuple(options.networks or ())
     model = HybridModel(features, options.processes, networks, options.width, tuple(pins.how.items()))
     beyond = [t.name for t in TARGET_TABLE if t.name in dataset and not model.outputs.keys() >= set(t.fields)]
-    idle = {*FORCING} - set(model.forcing) | ({*beyond} if targets is None else set())
+    idle = {*forcing_of(dataset)} - set(model.forcing) | ({*beyond} if targets is None else set())
     before = {} if run is None else remembered(run)
     if memory is None and isinstance(before.get(MEMORY), int):
         memory = before[MEMORY] or None  # portions that are cut otherwise would be another training

@@ -23,10 +23,10 @@ import xarray as xr
 from dask.utils import format_bytes, parse_bytes
 
 from xh2cm.data.chunks import land_blocks
+from xh2cm.data.read_forcing import forcing_of
 from xh2cm.errors import Finding, InputError
 from xh2cm.train.sampling import label_tensor
 from xh2cm.train.tensors import Box, Cells, to_tensors
-from xh2cm.variables import FORCING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +114,7 @@ class Portions:
         most = ceiling(memory, device)
         mask, days = dataset["mask"].compute(), dataset.sizes["time"]
         rows = [name for name in targets if name in dataset]
-        daily = len(dataset.data_vars.keys() & FORCING.keys()) + sum("time" in dataset[n].dims for n in rows)
+        daily = len(forcing_of(dataset)) + sum("time" in dataset[n].dims for n in rows)
         of_cell = 4 * days * daily
         blocks = joined([*cut(land_blocks(dataset), mask, most // (SHARE * of_cell * READING))], dataset, rows)
         cells = [sum(mask.isel(box).size for box in block) for block in blocks]

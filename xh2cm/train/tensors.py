@@ -12,10 +12,11 @@ import xarray as xr
 from dask.base import compute
 
 from xh2cm.ambient import undisturbed
+from xh2cm.data.read_forcing import forcing_of
 from xh2cm.data.read_land import place
 from xh2cm.data.times import month_numbers, time_dimension
 from xh2cm.errors import Finding, InputError
-from xh2cm.variables import FORCING, TARGETS
+from xh2cm.variables import TARGETS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -216,7 +217,7 @@ def to_tensors(
     """
     where = to_device(device)
     mask, time = dataset["mask"].compute(), dataset["time"]
-    driving = tuple(name for name in FORCING if name in dataset)
+    driving = forcing_of(dataset)
     present = [name for name in targets if name in dataset]
     beside = [f"{name}_quality" for name in present if f"{name}_quality" in dataset]
     of_cells = [name for name in (*present, *beside) if f"{name.removesuffix('_quality')}_cells" not in dataset]

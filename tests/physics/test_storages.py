@@ -10,16 +10,17 @@ from loops import close, result
 from test_open import made_up
 
 from xh2cm.model import HybridModel
-from xh2cm.physics import CascadeRouting, LiquidWaterSnow, Processes, StoredInterception, step
+from xh2cm.physics import CascadeRouting, DeepSoil, LiquidWaterSnow, Processes, StoredInterception, step
 from xh2cm.physics.validate import plausible
 
-ALL = Processes(snow=LiquidWaterSnow(), interception=StoredInterception(), more=(CascadeRouting(),))
+ALL = Processes(snow=LiquidWaterSnow(), interception=StoredInterception(), more=(DeepSoil(), CascadeRouting()))
 
 DRAWN = {
     "snow": Processes(snow=LiquidWaterSnow()),
     "interception": Processes(interception=StoredInterception()),
     "routing": Processes(more=(CascadeRouting(),)),
     "water": Processes.water(snow=LiquidWaterSnow(), interception=StoredInterception(), more=(CascadeRouting(2),)),
+    "deep soil": Processes(more=(DeepSoil(),)),
     "all": ALL,
 }
 
@@ -52,6 +53,16 @@ def test_rain_is_held_by_leaves_dries_and_drips():
     assert floats(held(*number(0.0, 0.4, 0.5, 0.5, 2.0))) == pytest.approx([0.4 * exp(2 / 3 * log(0.5)), 0.0, 0.0])
     # leaves have fallen: capacity 0.2, 0.3 drip
     assert floats(held(*number(0.0, 0.0, 0.1, 0.5, 2.0))) == pytest.approx([0.0, 0.0, 0.3])
+
+
+def test_water_percolates_is_drawn_and_drains():
+    deep = DeepSoil()
+    # wetness 0.5 ** 3 of 16 percolate; energy left 5 - 1 - 2 = 2, half of it by leaves, half of that; 0.1 of the rest
+    found = floats(deep(*number(50.0, 100.0, 40.0, 5.0, 1.0, 2.0, 0.5, 16.0, 3.0, 200.0, 0.5, 0.1)))
+    assert found == pytest.approx([2.0, 0.5, 3.95])
+    # a full deep layer takes nothing; no energy is left; a soil that holds less than it could conduct
+    assert floats(deep(*number(50.0, 100.0, 200.0, 3.0, 1.0, 2.0, 0.5, 16.0, 3.0, 200.0, 0.5, 0.1))) == [0.0, 0.0, 20.0]
+    assert floats(deep(*number(1.0, 1.0, 0.0, 9.0, 0.0, 0.0, 1.0, 16.0, 3.0, 200.0, 1.0, 0.1))) == [1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("stores", [1, 3, 5])
@@ -90,7 +101,7 @@ def test_each_parameter_has_a_gradient_and_none_is_infinite(processes):
     given = {p.name: torch.full_like(like, p.default) for p in processes.parameters if p.name != "fapar"}
     given |= {"fapar": days["fapar"]}
     free = {name: x.clone().requires_grad_() for name, x in given.items()}
-    stored = [torch.full_like(like, 0.7) for _ in processes.storages]
+    stored = [torch.full_like(like, 200.5 if s.name == "deep_soil" else 0.7) for s in processes.storages]
     stored = [x.requires_grad_() for x in stored]
     state = processes.State(*(days[n] for n in ("swe", "soil_moisture", "groundwater", "fapar", "npp")), *stored)
     forcing = processes.Forcing(*(days[n] for n in processes.Forcing._fields))
@@ -126,7 +137,10 @@ def test_a_library_of_storages_passes_what_a_users_is_asked():
     class Routing(CascadeRouting):
         pass
 
+    class Deep(DeepSoil):
+        pass
+
     assert all(hasattr(kind, "storages") and "References" in kind.__doc__ for kind in (LiquidWaterSnow, CascadeRouting))
-    for one in (Snow, Interception, Routing):
+    for one in (Snow, Interception, Routing, Deep):
         one.__module__ = "elsewhere"
-    Processes(snow=Snow(), interception=Interception(), more=(Routing(),))
+    Processes(snow=Snow(), interception=Interception(), more=(Deep(), Routing()))

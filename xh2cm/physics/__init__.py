@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xh2cm.physics.deep_soil import DeepSoil
 from xh2cm.physics.evaporation import PenmanMonteithEvaporation, PriestleyTaylorEvaporation, SoilAndCanopyEvaporation
 from xh2cm.physics.gpp import LightUseGPP, WaterUseGPP
 from xh2cm.physics.groundwater import LinearGroundwater, PowerGroundwater
@@ -21,6 +22,7 @@ __all__ = [
     "BucketSoil",
     "CanopyInterception",
     "CascadeRouting",
+    "DeepSoil",
     "DegreeDaySnow",
     "FractionalRunoff",
     "LightUseGPP",

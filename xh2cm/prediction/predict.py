@@ -35,7 +35,7 @@ from xh2cm.prediction.restart import (
 )
 from xh2cm.settings import Member, PredictOptions
 from xh2cm.targets import UNCONSTRAINED, unconstrained
-from xh2cm.variables import FORCING, OUTPUTS
+from xh2cm.variables import OUTPUTS
 
 if TYPE_CHECKING:
     from xh2cm.fitted import Fit

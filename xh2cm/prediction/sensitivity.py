@@ -13,8 +13,8 @@ import xarray as xr
 
 from xh2cm.ambient import undisturbed
 from xh2cm.data.align import align
-from xh2cm.data.report import ACTUAL_RANGE
 from xh2cm.data.read_forcing import forcing_of
+from xh2cm.data.report import ACTUAL_RANGE
 from xh2cm.errors import Finding, InputError, closest
 from xh2cm.options import part
 from xh2cm.prediction.block import Runner

@@ -119,7 +119,7 @@ def test_it_goes_on_from_a_state(trained):
 def test_a_response_to_it_and_a_sensitivity(trained):
     name, ds, fit = trained
     output = {"water": "canopy_drying", "carbon": "litter_respiration"}[name]
-    change = ds.h2cm.response(fit, {NEEDS[name]: 1.0}, variables=[output])
+    change = ds.h2cm.response(fit, {NEEDS[name]: 0.1}, variables=[output])
     assert float(abs(change[output]).max()) > 0
     assert fit.model.driving[NEEDS[name]].units in change.attrs["change"]
     assert NEEDS[name] in ds.isel(lat=[0], lon=[0]).h2cm.sensitivity(fit, output)

@@ -219,6 +219,8 @@ def amount_units(units: object, var: Var) -> str:
     except Exception:  # whatever pint raises; unknown units are told when they are converted
         return ""
     return ""
+
+
 def spellings(var: Var) -> tuple[str, ...]:
     """Return how units of a variable may be written: those of its quantity, or its own."""
     return SPELLINGS.get(var.quantity, (var.units,))

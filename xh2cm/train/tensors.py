@@ -305,7 +305,7 @@ def complete_days(forcing: Tensor, dataset: xr.Dataset, mask: xr.DataArray, inde
     if (lost := found < known).any():
         cell = int(np.argmax(lost))
         day = int(np.argmin(complete[cell].numpy()))
-        name = [name for name in FORCING if name in dataset][int(np.argmin(forcing[cell, day].isfinite().numpy()))]
+        name = forcing_of(dataset)[int(np.argmin(forcing[cell, day].isfinite().numpy()))]
         where = f"at {place(mask, int(index[cell]))} on {time.values[day]!s:.10}"
         problem = f"lacks values on {int((known - found)[lost].sum()):,} days on which it had them when it was checked"
         remedy = "the store has changed, or a chunk of it is gone: mend it, and check again"

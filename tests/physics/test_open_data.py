@@ -66,10 +66,13 @@ def test_forcing_that_is_absent_strange_or_impossible_is_an_error(driven):
     assert float(abs(mapped["wind_speed"] - driven.h2cm.check(forcing=needs).dataset["wind_speed"]).max()) == 0.0
 
 
-def test_a_gap_in_it_drops_the_cell(driven):
+def test_a_day_without_it_is_not_used(driven):
     holed = driven.copy()
     holed["Wind"] = holed["Wind"].where((holed["lat"] != holed["lat"][0]) | (holed["time"] != holed["time"][3]))
-    report = holed.h2cm.check(forcing=MODELS["water"].needs)
+    days = holed.h2cm.check(forcing=MODELS["water"].needs).dataset["forcing_days"]
+    assert (days.isel(lat=0) == holed.sizes["time"] - 1).all()
+    assert (days.isel(lat=slice(1, None)) == holed.sizes["time"]).all()
+    report = holed.h2cm.check(forcing=MODELS["water"].needs, missing="drop")
     assert int(report.dataset["mask"].sum()) < report.dataset["mask"].size
 
 

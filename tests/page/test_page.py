@@ -443,7 +443,7 @@ LOOK = """({
   sections: [...document.querySelectorAll('main > section')].filter(s => s.offsetHeight > 50).map(s => s.id),
   images: [...document.images].map(i => [i.complete && i.naturalWidth, i.naturalHeight, i.alt]),
   links: [...document.querySelectorAll('nav a')].map(a => !!document.querySelector(a.getAttribute('href'))),
-  uncaptioned: [...document.querySelectorAll('table')].filter(t => !t.caption || !t.caption.innerText).length,
+  uncaptioned: [...document.querySelectorAll('table')].filter(t => !t.caption || !t.caption.textContent).length,
   headings: document.querySelectorAll('h1').length,
   scripts: document.scripts.length,
   background: getComputedStyle(document.body).backgroundColor,

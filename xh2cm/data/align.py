@@ -195,8 +195,8 @@ def doubled(index: pd.Index, *, longitude: bool = False) -> list[tuple[float, fl
     --------
     >>> import pandas as pd
     >>> from xh2cm.data.align import doubled
-    >>> doubled(pd.Index([-90.0, 0.0, 90.0, 270.00001]), longitude=True)
-    [(-90.0, 270.00001)]
+    >>> doubled(pd.Index([-90.0, 0.0, 90.0, 270.0, 300.0]), longitude=True)
+    [(-90.0, 270.0)]
     """
     if _kind(index) != "number" or isinstance(index, pd.MultiIndex) or _whole(index):
         return []

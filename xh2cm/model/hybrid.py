@@ -369,7 +369,7 @@ class HybridModel:
     # -- weights ----------------------------------------------------------------------------------------------------
 
     def initial(self, generator: Generator) -> Tensor:
-        """Draw initial weights of one fold, (weight,), as PyTorch does."""
+        """Draw initial weights of one fold, (weight,), as PyTorch does; the generator decides which."""
         return torch.cat(
             [
                 w.start + w.bound * (2 * torch.rand(math.prod(w.shape), generator=generator) - 1)

@@ -54,7 +54,7 @@ class SpinUp:
             raise InputError(findings)
 
     def settled(self, before: Any, after: Any, storages: Iterable[str]) -> bool:
-        """Tell whether none of some storages changed by more than `drift` over a pass."""
+        """Return whether no change of `storages` exceeds `drift` between the states before and after a pass."""
         return self.drift is not None and all(
             bool(((getattr(after, name) - getattr(before, name)).abs() <= self.drift).all()) for name in storages
         )

@@ -89,6 +89,7 @@ def test_what_xarray_itself_writes_lacks_its_history_only(outputs, tmp_path):
     assert "history" in found[0]
 
 
+@pytest.mark.filterwarnings("ignore:the forcing is far outside:xh2cm.errors.H2CMWarning")
 def test_real_towers_are_as_good(shared, bare, tmp_path):
     towers = xr.open_dataset(shared("data/flux_sites_1996_2014.nc")).sel(time="2005")
     out = towers.h2cm.predict(bare, static=[])

@@ -78,6 +78,7 @@ def test_a_slope_that_is_not_finite_is_told_from_a_flux(short):
     assert (fit.losses["skipped_steps"] == 4).all()
 
 
+@pytest.mark.filterwarnings("ignore:the forcing is far outside:xh2cm.errors.H2CMWarning")
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_prediction_that_is_no_number_is_an_error_with_day_and_cell(short, hot, lazy):
     ds, day, cell = hot

@@ -341,6 +341,7 @@ def test_a_published_checkpoint_needs_stored_statistics(parity, short):
         short[list(FORCING)].assign(static=many).h2cm.predict(fit)
 
 
+@pytest.mark.filterwarnings("ignore:the forcing is far outside:xh2cm.errors.H2CMWarning")
 def test_what_changes_in_a_dataset_is_seen(short, fit):
     ds = short.copy()
     before = ds.h2cm.predict(fit)

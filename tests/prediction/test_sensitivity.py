@@ -19,6 +19,8 @@ from xh2cm.prediction.sensitivity import forcing_response, sensitivity
 from xh2cm.settings import ResponseOptions, SensitivityOptions
 from xh2cm.variables import FORCING, Var
 
+extrapolates = pytest.mark.filterwarnings("ignore:the forcing is far outside:xh2cm.errors.H2CMWarning")
+
 SOME = ["ET", "runoff", "TWS", "GPP"]
 
 
@@ -74,6 +76,7 @@ def test_relative_to_what_was_there(short, fit):
     assert still["runoff"].notnull().all()
 
 
+@extrapolates
 def test_relative_to_a_mean_below_zero(short, fit):
     """The hardly trained land loses carbon: a rise of NEP is a rise, relative to its absolute mean too."""
     arguments = {"factor": {"co2": 1.1}, "variables": ["NEP"]}
@@ -84,6 +87,7 @@ def test_relative_to_a_mean_below_zero(short, fit):
     assert (np.sign(relative) == np.sign(change)).all()
 
 
+@extrapolates
 def test_more_rain_runs_off_and_evaporation_stays_within_its_energy(twin, fit):
     wet = {"precipitation": 2.0}
     found = twin.h2cm.response(fit, factor=wet, variables=["ET", "runoff", "TWS", "precipitation_corrected"])
@@ -101,6 +105,7 @@ def test_no_change_no_response(short, fit):
     assert all((array == 0).all() for array in found.values())
 
 
+@extrapolates
 def test_a_change_that_begins_one_day_acts_from_then_on(short, fit):
     began = short["time"] >= short["time"][40]
     found = short.h2cm.response(
@@ -113,6 +118,7 @@ def test_a_change_that_begins_one_day_acts_from_then_on(short, fit):
     assert (everywhere["TWS"].isel(time=0) != 0).any()  # the spin-up has walked through it
 
 
+@extrapolates
 def test_a_change_on_some_cells_acts_there(short, fit):
     north = xr.where(short["lat"] > 0, 5.0, 0.0)
     found = short.h2cm.response(fit, {"co2": north}, variables=["GPP"])
@@ -212,6 +218,7 @@ def warm(twin):
     return twin.isel(lat=[1], lon=[0], time=slice(0, 60), month=slice(0, 2))
 
 
+@extrapolates
 @pytest.mark.parametrize(("name", "spinup"), [("GPP", None), ("NEE", 30), ("runoff", None)])
 def test_the_sum_of_the_derivative_is_the_response_to_a_small_change(warm, fit, name, spinup):
     assert (warm["air_temperature"] > 275).all()
@@ -228,6 +235,7 @@ def test_the_sum_of_the_derivative_is_the_response_to_a_small_change(warm, fit, 
         assert float((slopes[forcing] * warm[forcing]).sum()) * 0.01 == pytest.approx(expected, rel=0.02, abs=3e-7)
 
 
+@extrapolates
 def test_each_day_has_its_own_derivative(warm, fit):
     """That of one day is the response to a change of that day alone."""
     slopes = warm.h2cm.sensitivity(fit, "TWS", spinup=40)["precipitation"].squeeze()

@@ -111,7 +111,7 @@ def twin(*, cells: tuple[int, int] = (6, 8), years: int = 3, seed: int = 0) -> x
     }
     forced = {name: a.astype("float32").assign_attrs(FORCING[name].attrs) for name, a in forcing.items()}
     static = {
-        n: a.astype("float32").drop_attrs().assign_attrs(long_name=text, units=u)
+        n: a.astype("float32").drop_attrs(deep=False).assign_attrs(long_name=text, units=u)
         for n, (a, u, text) in features.items()
     }
     return grid.assign(forced | static).transpose("time", "lat", "lon")
@@ -200,7 +200,9 @@ def truth(forcing: xr.Dataset, passes: int = 3, constants: Mapping[str, float] |
                 series[day] = values[name]
     shape = forcing["vpd"].transpose("time", "lat", "lon")
     outputs = {
-        v.name: shape.copy(data=kept[f].unflatten(1, shape.shape[1:]).numpy()).drop_attrs().assign_attrs(v.attrs)
+        v.name: shape.copy(data=kept[f].unflatten(1, shape.shape[1:]).numpy())
+        .drop_attrs(deep=False)
+        .assign_attrs(v.attrs)
         for f, v in OUTPUTS.items()
     }
     return xr.Dataset(outputs | {name: a for name, a in fields.items() if name not in OUTPUTS}, attrs=chosen)
@@ -242,8 +244,8 @@ def observe(known: xr.Dataset, *, noise: float = 0.05, gaps: float = 0.1, seed: 
         found[name] = (
             seen.clip(min=TARGETS[name].lower, max=TARGETS[name].upper)
             .astype("float32")
-            .drop_attrs()
+            .drop_attrs(deep=False)
             .assign_attrs(TARGETS[name].attrs)
         )
     cue = (known["NPP"].mean("time") / known["GPP"].mean("time")).astype("float32")
-    return xr.Dataset(found | {"CUE": cue.drop_attrs().assign_attrs(TARGETS["CUE"].attrs)})
+    return xr.Dataset(found | {"CUE": cue.drop_attrs(deep=False).assign_attrs(TARGETS["CUE"].attrs)})

@@ -26,9 +26,11 @@ def of_month(labels, months):
     return of_month.drop_vars("month").astype(bool)
 
 
-def test_only_whole_cells_are_used(patchy):
+def test_cells_are_used_on_the_days_that_have_forcing(patchy):
     checked = patchy.h2cm.check(targets=TARGETS)
-    assert (checked.cells, checked.usable, checked.outside) == (8, 6, 1)
+    assert (checked.cells, checked.usable, checked.outside) == (8, 7, 1)
+    assert (checked.dataset["forcing_days"] < patchy.sizes["time"]).sum() == 2  # the sea, and the cell with a gap
+    assert patchy.h2cm.check(targets=TARGETS, missing="drop").usable == 6
     assert "observations have no quality and count for nothing" in str(checked)
 
 
@@ -115,4 +117,5 @@ def test_a_saved_fit_and_a_written_prediction_come_back_whole(patchy, fit, tmp_p
     written = xr.open_zarr(lazy.h2cm.to_zarr(tmp_path / "out.zarr")).compute()
     expected = patchy.h2cm.predict(fit, variables=["ET", "TWS"], member="held-out")
     xr.testing.assert_allclose(written, expected, rtol=1e-5, atol=1e-5)
-    assert int(written["ET"].isnull().all("time").sum()) == int(written["ET"].isnull().any("time").sum()) == 2
+    assert int(written["ET"].isnull().all("time").sum()) == 1  # the sea
+    assert int(written["ET"].isnull().any("time").sum()) == 2  # and the cell with a gap, on the days of the gap

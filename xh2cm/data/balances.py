@@ -62,6 +62,10 @@ class Means:
         return self.called.get(key, key)
 
 
+SUNLIT = 0.7
+"""Correlation of NEE with the sun from which on its sign is doubted: dry land that respires in summer reaches 0.45."""
+
+
 def balance_findings(
     found: Found, facts: Facts, source: Input, outside: np.ndarray, marked: Collection[str], doubts: list[str]
 ) -> Iterator[Finding]:
@@ -85,7 +89,7 @@ def balance_findings(
         What must be wrong.
     """
     means = _means(found, facts, source, outside, marked)
-    signs = [key for key in NEVER_NEGATIVE if key in found.targets and _negative_share(facts, key) > 0.5]
+    signs = [key for key in NEVER_NEGATIVE if key in found.targets and _turned(facts, key)]
     for key in signs:
         mean = means.common(key) or [float("nan")]
         yield mostly_negative(means.name(key), key, _negative_share(facts, key), mean[0])
@@ -96,7 +100,7 @@ def balance_findings(
     doubts += _storage(means)
     doubts += [*_unusual(means, source, {*signs}, doubts)]
     correlation = facts.get(("targets", "NEE", "with_sun"))
-    if correlation is not None and float(correlation) > 0.4:
+    if correlation is not None and float(correlation) > SUNLIT and source.days >= YEAR:
         name = means.name("NEE")
         doubts.append(
             f"{name}: is highest in the bright season (its correlation with the radiation above the atmosphere is "
@@ -147,9 +151,15 @@ def observation_findings(array: xr.DataArray, key: str, var: Var, doubts: list[s
         return []
     findings = value_findings(array, key, var, doubts)
     values = array.values[np.isfinite(array.values)]
-    if key in NEVER_NEGATIVE and values.size and np.mean(values < 0) > 0.5:
+    if key in NEVER_NEGATIVE and values.size and np.mean(values < 0) > 0.5 and -values.min() > values.max():
         findings.append(mostly_negative(called(array, key), key, float(np.mean(values < 0)), float(values.mean())))
     return findings
+
+
+def _turned(facts: Facts, key: str) -> bool:
+    """Tell whether most values are negative, and further from 0 than the others: not the noise of a dark season."""
+    lowest, highest = (float(facts["targets", key, end]) for end in ("lowest", "highest"))
+    return _negative_share(facts, key) > 0.5 and -lowest > highest
 
 
 def _negative_share(facts: Facts, key: str) -> float:

@@ -31,6 +31,7 @@ from xh2cm.disk.atomic import append, is_draft, reason, replace, sole_writer
 from xh2cm.disk.places import local
 from xh2cm.errors import FitError, H2CMWarning, StoreError
 from xh2cm.model.loss import SPLITS
+from xh2cm.model.spinup import SpinUp
 from xh2cm.text import not_a_formula
 from xh2cm.train.state import Course
 
@@ -279,6 +280,8 @@ def agree(folder: Path, before: Any, now: Mapping[str, Any]) -> None:
     """Refuse to go on with another training than was begun."""
     if not isinstance(before, dict):
         raise FitError(f"{folder / 'run.json'} does not describe a run: delete {folder} to begin anew")
+    if isinstance(then := before.get("spinup"), dict):  # runs of earlier formats lack what was added since
+        before = before | {"spinup": dataclasses.asdict(SpinUp()) | then}
     other = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in dict.fromkeys([*before, *now])

@@ -363,7 +363,8 @@ def remarks(
     trained = int(mask.sum())
     if "time" not in labels.dims:
         kept = labels.where(mask)
-        trained = int((kept >= 0).sum()) - min(int((kept == k).sum()) for k in np.unique(kept) if k >= 0)
+        held = [int((kept == k).sum()) for k in np.unique(kept) if k >= 0]
+        trained = int((kept.notnull() & (kept != TEST)).sum()) - min(held, default=0)
     samples = trained * math.ceil(days / length)
     if (steps := math.ceil(samples / training.batch_size)) < FEW_STEPS:
         told = f"an epoch is {steps} optimiser {'step' if steps == 1 else 'steps'} in each fold"

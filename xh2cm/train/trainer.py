@@ -188,7 +188,7 @@ class Counts:
     def add(self, portion: Portion) -> None:
         """Count the samples of a portion, whose forcing does not matter."""
         samples = Samples(*portion, tuple(self.targets), self.training)
-        self.known |= {k for k in portion.label.unique().tolist() if k >= 0}
+        self.known |= {k for k in portion.label.unique().tolist() if k != TEST}
         for k in self.folds:
             for which in SPLITS:
                 self.number[k, which] += len(samples.of(k, which).cell)
@@ -281,8 +281,9 @@ def empty_folds(
     warned = []
     uses: dict[Split, str] = {"training": "train on", "validation": "validate with"}
     for split, use in uses.items():
-        empty = {name: [k for k in folds if not seen(name, k, split)] for name in names}
-        nothing = [k for k in folds if all(k in empty[name] for name in names)]
+        asked = folds if split == "training" else [k for k in folds if k in known]  # else nothing was to be held out
+        empty = {name: [k for k in asked if not seen(name, k, split)] for name in names}
+        nothing = [k for k in asked if all(k in empty[name] for name in names)]
         if split == "training" or training.patience is not None:
             also = "" if split == "training" else ", so it cannot stop early"
             told = "give patience=None, or " if split == "validation" else ""

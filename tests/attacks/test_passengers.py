@@ -103,9 +103,9 @@ def test_labels_come_back(short: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_what_no_file_holds_is_refused_by_name(short: xr.Dataset, tmp_path: Path) -> None:
-    ds = short[["vpd"]].assign_coords({"a/b": 1, "c": ("lat", [1j, 2j])})
+    ds = short[["vpd"]].assign_coords({"a/b": 1, "c": ("lat", [1j, 2j]), "d": ("lat", np.zeros(2, [("e", "i4")]))})
     for write, name in ((ds.h2cm.to_zarr, "a.zarr"), (ds.h2cm.to_netcdf, "a.nc")):
-        with pytest.raises(StoreError, match=r"'a/b' holds a slash; 'c' holds complex numbers"):
+        with pytest.raises(StoreError, match=r"'a/b' holds a slash; 'c' holds complex numbers; 'd' holds records"):
             write(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

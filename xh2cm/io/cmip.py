@@ -26,7 +26,7 @@ from xh2cm.data.units import conversion
 from xh2cm.disk.atomic import beside, put, writing
 from xh2cm.disk.places import local
 from xh2cm.errors import Finding, H2CMWarning, InputError, StoreError, closest
-from xh2cm.io.netcdf import what_the_disk_says, with_history
+from xh2cm.io.netcdf import what_netcdf_refuses, what_the_disk_says, with_history
 from xh2cm.variables import DAY_MEAN, OUTPUTS, STATIC, Quantity, Var
 
 CMIP_UNITS: Mapping[Quantity, str] = {
@@ -150,7 +150,8 @@ def write_cmip(
         files = as_files(record, frequency, attrs | {"member_id": member_id})
     if there := [name for name in files if os.path.lexists(target / name)]:
         raise StoreError(f"{target} holds {', '.join(there)}: give another folder, experiment_id or member_id")
-    with writing(target), beside(target / "export") as folder, what_the_disk_says(folder):
+    refuses = what_netcdf_refuses(*files.values())
+    with writing(target), beside(target / "export") as folder, what_the_disk_says(folder), refuses:
         paths = [folder / name for name in files]
         xr.save_mfdataset(list(files.values()), paths, compute=False).compute()  # type: ignore[no-untyped-call]  # together
         placed: list[Path] = []

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dask
 import numpy as np
 import xarray as xr
 
@@ -58,7 +59,7 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite
     if os.path.lexists(target) and not (overwrite and is_netcdf(target)):
         raise StoreError(f"{target} exists: give another path, or overwrite=True to replace an earlier NetCDF file")
     fresh = with_history(laid_out(fit_for_files(dataset)), f"written to {target.name}")
-    with writing(target), beside(target) as folder, what_the_disk_says(folder):
+    with writing(target), beside(target) as folder, what_the_disk_says(folder), what_netcdf_refuses(fresh):
         fresh.to_netcdf(folder / target.name, engine="netcdf4")  # not every xarray takes it by itself
         put(folder / target.name, target)  # only now: until the new file is whole the old one stays
     return target
@@ -84,7 +85,16 @@ def what_the_disk_says(folder: Path) -> Iterator[None]:
         except OSError as refused:
             raise refused from error
         raise
+
+
+@contextmanager
+def what_netcdf_refuses(*datasets: xr.Dataset) -> Iterator[None]:
+    """Raise a `StoreError` for what NetCDF cannot hold; an error of lazy datasets may be one of computing them."""
+    try:
+        yield
     except (TypeError, ValueError, NotImplementedError) as error:
+        if any(dask.is_dask_collection(dataset) for dataset in datasets):
+            raise
         raise StoreError(f"NetCDF cannot hold the dataset: {error}") from error
 
 

@@ -47,7 +47,7 @@ def plain(dataset: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     StoreError
-        Names with a slash, and complex numbers, which files do not hold; all at once.
+        Names with a slash, complex numbers and records of several values, which files do not hold; all at once.
 
     Examples
     --------
@@ -63,6 +63,9 @@ def plain(dataset: xr.Dataset) -> xr.Dataset:
     found = dataset.reset_index(stacked).copy()
     refused = [f"{name!r} holds a slash" for name in (*found.variables, *found.dims) if "/" in str(name)]
     refused += [f"{name!r} holds complex numbers" for name, v in found.variables.items() if v.dtype.kind == "c"]
+    refused += [
+        f"{name!r} holds records of several values" for name, v in found.variables.items() if v.dtype.kind == "V"
+    ]
     if refused:
         raise StoreError(f"a file cannot hold the dataset: {'; '.join(dict.fromkeys(refused))}: rename or drop these")
     renamed = {name: str(name) for name in (*found.variables, *found.dims) if not isinstance(name, str)}

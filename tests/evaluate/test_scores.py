@@ -447,8 +447,8 @@ def test_dask_is_computed_once_and_gives_the_same():
 
 
 def test_series_without_a_score_say_why():
-    prediction, observed = daily(0, sizes=(7,), name="SWE"), daily(1, sizes=(7,), name="SWE")
-    p, o = prediction["SWE"], observed["SWE"]
+    prediction, observed = daily(0, sizes=(7,), name="NPP"), daily(1, sizes=(7,), name="NPP")
+    p, o = prediction["NPP"], observed["NPP"]
     o[:, 0] = 0.1  # the mean of many 0.1 is not 0.1
     p[:, 1] = 0.1
     o[:, 2] = np.nan
@@ -457,7 +457,7 @@ def test_series_without_a_score_say_why():
     o[:, 5] -= o[:, 5].mean()
     o[:, 5] -= o[:, 5].mean()
     found = prediction.h2cm.score(observed)
-    why_not = [why(found, "daily", "SWE", site=k) for k in range(7)]
+    why_not = [why(found, "daily", "NPP", site=k) for k in range(7)]
     assert why_not == [
         "constant_observation",
         "constant_prediction",
@@ -467,16 +467,16 @@ def test_series_without_a_score_say_why():
         "no_mean",
         "scored",
     ]
-    there = {name: found[name].sel(variable="SWE", scale="daily").notnull().values.tolist() for name in METRICS}
+    there = {name: found[name].sel(variable="NPP", scale="daily").notnull().values.tolist() for name in METRICS}
     assert there["NSE"] == [False, True, False, False, False, True, True]
     assert there["r"] == [False, False, False, False, False, True, True]
     assert there["KGE"] == [False, False, False, False, False, False, True]
     assert there["KGE_alpha"] == [False, True, False, False, False, True, True]
     assert there["KGE_beta"] == [True, True, False, False, False, False, True]
     assert there["RMSE"] == there["bias"] == [True, True, False, True, False, True, True]
-    assert why(found, "interannual", "SWE", site=0) == "constant_observation"
-    assert why(found, "seasonal", "SWE", site=1) == "constant_prediction"
-    assert why(found, "daily", "SWE", "reason_pooled") == "scored"
+    assert why(found, "interannual", "NPP", site=0) == "constant_observation"
+    assert why(found, "seasonal", "NPP", site=1) == "constant_prediction"
+    assert why(found, "daily", "NPP", "reason_pooled") == "scored"
 
 
 def test_rounding_is_no_variation():

@@ -82,8 +82,9 @@ def test_rivals_do_not_see_what_is_held_out(
         )
         return predict(ds)[towers.FLUXES].sel(fold=0)
 
-    other = {flux: observed[flux].where(labels != 0, observed[flux] + 3.0) for flux in [*towers.FLUXES, "fAPAR"]}
-    seen = {flux: observed[flux].where(labels == 0, observed[flux] + 3.0) for flux in towers.FLUXES}
+    added = {"GPP": 2.0, "TER": 1.0, "NEE": -1.0, "ET": 0.5}  # they still belong together
+    other = {flux: observed[flux].where(labels != 0, observed[flux] + more) for flux, more in added.items()}
+    seen = {flux: observed[flux].where(labels == 0, observed[flux] + more) for flux, more in added.items()}
     other["fAPAR"] = observed["fAPAR"].where(labels != 0, 0.9)
     kept, *changed = (of_fold_0(observed.assign(new)) for new in ({}, other, seen))
     xr.testing.assert_equal(kept, changed[0])

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import dask
 import numpy as np
 import xarray as xr
+from dask.base import is_dask_collection
 
 from xh2cm.data.cf import horizontal
 from xh2cm.disk.atomic import beside, put, synced, writing
@@ -93,7 +93,7 @@ def what_netcdf_refuses(*datasets: xr.Dataset) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, NotImplementedError) as error:
-        if any(dask.is_dask_collection(dataset) for dataset in datasets):
+        if any(is_dask_collection(dataset) for dataset in datasets):
             raise
         raise StoreError(f"NetCDF cannot hold the dataset: {error}") from error
 

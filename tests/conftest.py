@@ -18,8 +18,8 @@ from xh2cm.datasets.twin import observe, truth
 from xh2cm.datasets.twin import twin as make_twin
 
 REASON = "mark a test as slow with the reason: @pytest.mark.slow('starts a cluster')"
-SET_BY_OTHERS = ("HDF5_PLUGIN_PATH", "PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
-"""Environment variables that pytest or a library sets when it is imported."""
+SET_BY_OTHERS = ("HDF5_PLUGIN_PATH", "PYTEST_CURRENT_TEST", "PYTHONHASHSEED", "TORCHINDUCTOR_CACHE_DIR")
+"""Environment variables that pytest or a library sets when it is imported or (dask: the hash seed) starts processes."""
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

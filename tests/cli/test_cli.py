@@ -323,7 +323,8 @@ def test_in_a_file_fit_says_a_line_each_epoch(store, fitted, tmp_path):
     mine = shutil.copytree(fitted, tmp_path / "run")
     command = [sys.executable, "-m", "xh2cm", "fit", str(store), "--out", str(mine), *QUICK[:-1]]
     done = subprocess.run([*command, "--epochs", "2"], capture_output=True, text=True, check=True)
-    before, *epochs = done.stderr.splitlines()
+    steps, before, *epochs = done.stderr.splitlines()
+    assert " an epoch is 1 optimiser step in each fold: " in steps
     assert f"going on in {mine} after epoch 1" in before
     assert [" epoch 2: " in line for line in epochs] == [True]
 
@@ -734,8 +735,8 @@ def test_version():
 def test_report_predicts_from_the_data_of_the_run(store, fitted, tmp_path):
     noted = json.loads((fitted / "data.json").read_text())
     seen = os.path.relpath(store.resolve(), fitted.resolve())
-    unsaid = dict.fromkeys(("names", "units", "static", "mask"))
-    assert noted == {"path": seen, **unsaid, "missing": "drop"}
+    unsaid = dict.fromkeys(("names", "units", "fill", "static", "mask"))
+    assert noted == {"path": seen, **unsaid, "missing": "skip"}
     done = run("report", fitted, "--out", tmp_path / "page.html", "--no-progress")
     assert done.exit_code == 0, done.output
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

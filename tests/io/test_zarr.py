@@ -564,7 +564,8 @@ def test_chunks_that_are_not_in_the_store_are_told_where_they_are_read_as_number
     report = check(open_path(tmp_path / "a.zarr").isel(time=slice(0, 30)), targets=[])
     assert not any("chunks" in note for note in report.notes)
     with pytest.raises(InputError, match="vpd is missing on some days in 8"):
-        check(open_path(tmp_path / "a.zarr"), targets=[])
+        check(open_path(tmp_path / "a.zarr"), targets=[], missing="drop")
+    assert (check(open_path(tmp_path / "a.zarr"), targets=[]).dataset["forcing_days"] == 60).all()
 
 
 def fill(array, value):
@@ -575,8 +576,12 @@ def fill(array, value):
 @pytest.mark.parametrize("value", [-9999.0, 1e20])
 def test_marks_of_missing_values_that_nothing_declares_are_found(short, value):
     marked = short.assign(vpd=short["vpd"].where(short["lat"] > 0, value).assign_attrs(short["vpd"].attrs))
-    with pytest.raises(InputError, match=r"(?s)vpd: .* are these marks of missing values\?.*\.where\("):
+    with pytest.raises(InputError, match=r"vpd: 360 values are .* which marks missing values") as told:
         check(marked)
+    [finding] = told.value.findings
+    exec(finding.remedy.partition(": ")[2], {"ds": marked})  # noqa: S102
+    assert int(marked["vpd"].isnull().sum()) == 360
+    assert check(marked, targets=[]).usable == 4
 
 
 def flipped(content):

@@ -24,6 +24,7 @@ from dask import delayed
 from dask.base import collections_to_expr
 
 from xh2cm.errors import InputError
+from xh2cm.loop.threads import loop_threads
 from xh2cm.model.hybrid import HybridModel
 from xh2cm.physics import LinearGroundwater
 from xh2cm.prediction.block import threads_of_a_task
@@ -177,7 +178,7 @@ def test_a_worker_that_is_killed_half_way_does_no_harm(client, store, fit):
 
 
 SEEN = set()
-"""How many threads a run had: on the main thread, and beside others."""
+"""How many threads the loop and PyTorch had: on the main thread, and beside others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +186,8 @@ class Looking(LinearGroundwater):
     """Looks around from inside the run."""
 
     def __call__(self, groundwater, baseflow_coefficient):
-        SEEN.add((threading.current_thread() is threading.main_thread(), torch.get_num_threads()))
+        first = threading.current_thread() is threading.main_thread()
+        SEEN.add((first, loop_threads(), torch.get_num_threads()))
         return super().__call__(groundwater, baseflow_coefficient)
 
 
@@ -201,7 +203,7 @@ def test_tasks_beside_each_other_take_one_thread_each(ds, fit):
             out.compute(scheduler=scheduler, num_workers=2)
     finally:
         torch.set_num_threads(before)
-    assert sorted(SEEN) == [(False, 1), (True, 2)]
+    assert sorted(SEEN) == [(False, 1, 1), (True, 2, 1)]
 
 
 def test_the_threads_of_the_main_thread_are_left_alone():
@@ -241,7 +243,7 @@ def copy(store, tmp_path):
 def test_a_chunk_that_is_lost_after_the_check_is_named(copy, fit):
     out = xr.open_zarr(copy, consolidated=False).h2cm.predict(fit)
     (copy / "vpd" / "c" / "0" / "1" / "2").unlink()
-    said = r"vpd: was complete when it was checked, and now is nan on 2001-01-01, at lat \S+, lon \S+ \(and in 89 more"
+    said = r"vpd: was complete when it was checked, and now is nan on 2001-01-01, at lat \S+, lon \S+ \(and on 89 more"
     with pytest.raises(InputError, match=said):
         out.compute(scheduler="synchronous")
     whole = out.isel(lat=0).compute()  # all others are as good as before

@@ -115,9 +115,10 @@ open_path({str(store)!r}).h2cm.fit(run={str(tmp_path / "run")!r}, **{HOW!r})
 def test_a_job_has_a_line_an_epoch_in_its_log_and_a_terminal_a_bar(land, capsys, caplog, monkeypatch):
     caplog.set_level(logging.WARNING, "xh2cm")  # whatever another test has set
     land.h2cm.fit(**HOW | {"progress": True})
-    lines = capsys.readouterr().err.splitlines()
+    steps, *lines = capsys.readouterr().err.splitlines()
+    assert " an epoch is 4 optimiser steps in each fold: " in steps
     assert [line.split()[2:4] for line in lines] == [["epoch", f"{k}:"] for k in (1, 2, 3)]
-    assert "\r" not in "".join(lines)
+    assert "\r" not in "".join([steps, *lines])
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     land.h2cm.fit(**HOW | {"progress": True})
     said = capsys.readouterr().err

@@ -103,6 +103,7 @@ def train_part(dataset: xr.Dataset, options: FitOptions, pins: Pins | None, fact
     torch.set_num_threads(get_worker().state.nthreads)
     with dask.config.set(scheduler="threads"), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)  # of whatever else the worker holds
         fit = fit_dataset(dataset, dataclasses.replace(options, progress=False), pins=pins, facts=facts)
     return fit, [one.message for one in said if isinstance(one.message, Warning)]
 

@@ -192,6 +192,12 @@ class Run:
                 board.write(event.SerializeToString())
             board.flush()
 
+    def close(self) -> None:
+        """Close the file for TensorBoard."""
+        if board := vars(self).get("board"):
+            with contextlib.suppress(OSError):  # of a full disk, which `keep` has told of
+                board.close()
+
 
 def is_run(path: Path) -> bool:
     """Return whether a path is a run, or the remains of one that was stopped at once.
@@ -255,7 +261,7 @@ def opened(
         if before is not None:
             agree(path, before, now)
             warn_of_another_machine(path, before, now)
-        yield Run(path, folds, minutes)
+        yield stack.enter_context(contextlib.closing(Run(path, folds, minutes)))
 
 
 def remembered(folder: str | os.PathLike[str]) -> dict[str, Any]:

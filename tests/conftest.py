@@ -23,6 +23,9 @@ SET_BY_OTHERS = ("HDF5_PLUGIN_PATH", "PYTEST_CURRENT_TEST", "PYTHONHASHSEED", "T
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+"""Files of one name in two folders, which cannot both be searched for doctests."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse slow tests that do not say why they are."""

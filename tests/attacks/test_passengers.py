@@ -82,7 +82,7 @@ def test_every_writer_takes_it(short: xr.Dataset, tmp_path: Path, what: str) -> 
     stored = open_path(out.h2cm.to_zarr(tmp_path / "out.zarr")).load()
     with xr.open_dataset(out.h2cm.to_netcdf(tmp_path / "out.nc")) as file:
         written = file.load()
-    lazy = ds.chunk(time=-1).h2cm.predict(fit, variables=["ET"])
+    lazy = PASSENGERS[what](short.chunk(time=-1)).h2cm.predict(fit, variables=["ET"])
     again = open_path(lazy.h2cm.to_zarr(tmp_path / "lazy.zarr")).load()
     for found in (stored["ET"], written["ET"].transpose(*out["ET"].dims, missing_dims="ignore"), again["ET"]):
         np.testing.assert_array_equal(found.values.ravel()[:40], out["ET"].values.ravel()[:40])

@@ -150,13 +150,18 @@ def encoded(dataset: xr.Dataset) -> xr.Dataset:
             variable.encoding = {"_FillValue": variable.dtype.type(np.nan), "zlib": True, "complevel": 4}
             limits = variable.attrs.keys() & {"valid_min", "valid_max", "valid_range"}
             variable.attrs = variable.attrs | {key: variable.dtype.type(variable.attrs[key]) for key in limits}
-        elif kind in "iu" and name in whole and not (abs(variable.values.astype(np.int64)) >> 31).any():
+        elif kind in "iu" and name in whole and fits_int32(variable.values):
             variable.encoding["dtype"] = "int32"
     for moments in (v for v in fresh.variables.values() if is_moment(v) and "bounds" in v.attrs and v.size):
         bounds = fresh[moments.attrs["bounds"]].variable
         for variable in (moments, bounds):
             variable.encoding["units"] = f"days since {origin(moments, bounds)}"
     return fresh
+
+
+def fits_int32(values: np.ndarray) -> bool:
+    """Return whether integers fit 32 bits; those of a nullable type with gaps are floats here, and stay so."""
+    return values.dtype.kind in "iu" and not (abs(values.astype(np.int64)) >> 31).any()
 
 
 def with_days_again(dataset: xr.Dataset) -> xr.Dataset:

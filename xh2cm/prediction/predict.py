@@ -252,6 +252,7 @@ def over_land(
         held_labels(dataset, runner.fit, runner.member),
     ]
     given += [*numbers, *([] if start is None else [start if lazy else start.load()])]
+    given = [array.drop_vars(list(array.coords)) for array in given]  # some kinds of which Dask cannot cut
     runner = dataclasses.replace(runner, fit=without_history(runner.fit))
     if lazy:  # whole records, and everything else cut as their cells are
         cut = {d: c for d, c in forcing.unify_chunks().chunksizes.items() if d in land}
@@ -260,7 +261,7 @@ def over_land(
     state = dict(zip(AXES, (len(runner.everyone), carried(model)), strict=True))
     found = xr.apply_ufunc(
         h2cm_predict,
-        *(array.drop_vars(list(array.coords)) for array in given),
+        *given,
         kwargs={} if lazy else {"runner": runner},
         input_core_dims=[
             *[["time"]] * len(model.forcing),

@@ -25,7 +25,9 @@ demo: .venv/installed
 	.venv/bin/python examples/delaware.py
 
 # One thread a worker: the tensors of the tests are small, and threads that wait for each other are slow
-PYTEST = OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n auto --dist loadscope
+# In the order they are written; in random order: make test ORDER="--randomly-seed=1"
+ORDER = -p no:randomly
+PYTEST = OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n auto --dist loadscope $(ORDER)
 test: .venv-test/installed
 	$(PYTEST) -m 'not slow' tests $(ARGS)
 

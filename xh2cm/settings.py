@@ -27,6 +27,7 @@ __all__ = [
     "LoopOptions",
     "LossOptions",
     "Member",
+    "PageOptions",
     "PinOptions",
     "PredictOptions",
     "ResponseOptions",
@@ -300,3 +301,26 @@ class SensitivityOptions(PinOptions):
     _: dataclasses.KW_ONLY
     period: slice | None = None
     batch: int = 128
+
+
+# -- reports ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class PageOptions(TargetOptions, DataArguments):
+    """Options of the contents of a report.
+
+    Parameters
+    ----------
+    data : Dataset, optional
+        What was trained or predicted on: for the check, the scores and what the budgets say of the forcing.
+    fit : Fit, optional
+        For folds, training, constants and settings.
+    overwrite : bool
+        Replace a file.
+    """
+
+    data: xr.Dataset | None = None
+    _: dataclasses.KW_ONLY
+    fit: Fit | None = None
+    overwrite: bool = False

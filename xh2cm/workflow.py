@@ -21,11 +21,10 @@ from xh2cm.fitted import Fit
 from xh2cm.jobs.dask import connected, fit_on
 from xh2cm.model import HybridModel
 from xh2cm.options import keywords_of, part
-from xh2cm.page.page import PageOptions, write_page
 from xh2cm.physics import Processes
 from xh2cm.prediction import sensitivity as slopes
 from xh2cm.prediction.predict import maps_for, predict_dataset
-from xh2cm.settings import DeviceOptions, PinOptions, PredictOptions, ResponseOptions, SensitivityOptions
+from xh2cm.settings import DeviceOptions, PageOptions, PinOptions, PredictOptions, ResponseOptions, SensitivityOptions
 from xh2cm.targets import Target
 from xh2cm.train.fitting import FitOptions, fit_dataset
 from xh2cm.train.tensors import Cells
@@ -368,6 +367,8 @@ def report(prediction: xr.Dataset, options: ReportOptions) -> Path:
     >>> out.h2cm.report(tempfile.mkdtemp() + "/report.html", ds, fit=fit).name
     'report.html'
     """
+    from xh2cm.page.page import write_page  # which needs matplotlib
+
     return write_page(options.path, prediction=prediction, **vars(part(options, PageOptions)))
 
 

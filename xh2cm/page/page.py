@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from xh2cm.data.options import DataArguments, TargetOptions
 from xh2cm.disk.atomic import replace, writing
 from xh2cm.disk.places import local
 from xh2cm.errors import Finding, InputError, StoreError
@@ -25,11 +24,12 @@ from xh2cm.page.budgets import budgets
 from xh2cm.page.context import RESIDUALS, Given, beware, share, unit
 from xh2cm.plots import plots, style
 from xh2cm.plots.computed import computed
+from xh2cm.settings import PageOptions
 
 if TYPE_CHECKING:
-    from xh2cm.fitted import Fit
+    pass
 
-__all__ = ["PageOptions", "write_page"]
+__all__ = ["write_page"]
 
 SECTIONS: Mapping[str, Callable[[Given], Markup]] = {
     "Data check": sections.data_check,
@@ -44,26 +44,6 @@ SECTIONS: Mapping[str, Callable[[Given], Markup]] = {
     "Provenance": sections.provenance,
 }
 """The page, from top to bottom."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PageOptions(TargetOptions, DataArguments):
-    """Options of the contents of a report.
-
-    Parameters
-    ----------
-    data : Dataset, optional
-        What was trained or predicted on: for the check, the scores and what the budgets say of the forcing.
-    fit : Fit, optional
-        For folds, training, constants and settings.
-    overwrite : bool
-        Replace a file.
-    """
-
-    data: xr.Dataset | None = None
-    _: dataclasses.KW_ONLY
-    fit: Fit | None = None
-    overwrite: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,15 @@ OPTIONS = ["--folds", "2", *(text for name, value in HOW.items() for text in (f"
 
 
 pytestmark = pytest.mark.slow("starts Slurm")
+
+
+@pytest.fixture(autouse=True)
+def _interruption():
+    """Restore what a process does when it is interrupted: a cluster of Dask changes it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

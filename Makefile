@@ -56,7 +56,7 @@ UV = .venv-test/bin/uv
 	touch $@
 
 lowest: .venv-lowest/installed
-	cd .venv-lowest && OMP_NUM_THREADS=1 bin/python -m pytest -n auto --dist loadscope \
+	cd .venv-lowest && OMP_NUM_THREADS=1 bin/python -m pytest -n auto --dist loadscope $(ORDER) \
 		$(addprefix ../tests/,$(addsuffix .py,data/test_cf data/test_check data/test_units evaluate/test_scores io/test_export loop/test_nvrtc))
 
 package: .venv-test/installed

@@ -1,4 +1,4 @@
-"""What importing xh2cm costs, beside the libraries that it is built on: `python benchmarks/imports.py`.
+"""Time the import of xh2cm beside that of the libraries it is built on: `python benchmarks/imports.py`.
 
 Each import runs in a fresh process, in turn, and the median of the runs is printed with their ratio.
 """

@@ -1,4 +1,4 @@
-"""What a user has set for arrays and tensors elsewhere reaches neither the numbers nor the errors."""
+"""Settings of arrays and tensors made elsewhere change neither the numbers nor the errors."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def content(place: Path) -> dict[str, bytes]:
 
 
 def refused(what: str, place: Path, noise: xr.Dataset, fit: xh2cm.Fit) -> str:
-    """What an error says, nothing where there is none."""
+    """Return the message of an error, empty where there is none."""
     try:
         write(what, place, noise, fit, old=False)
     except StoreError as error:

@@ -541,7 +541,7 @@ def with_targets() -> xr.Dataset:
 
 
 BESIDE = {"mask", "area", "static", "forcing_days"}
-"""What a canonical dataset holds beside forcing and targets."""
+"""Variables of a canonical dataset beside forcing and targets."""
 
 
 def test_targets_are_found_and_converted() -> None:

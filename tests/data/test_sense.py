@@ -70,7 +70,7 @@ def remedied(ds: xr.Dataset, findings: list[Finding], **arguments: Any) -> Repor
 
 
 def same(report: Report, truth: xr.Dataset, name: str, rtol: float = 1e-4) -> bool:
-    """Whether a variable came out as it is in the canonical dataset of the truth."""
+    """Tell if a variable came out as it is in the canonical dataset of the truth."""
     found, wanted = (x[name].transpose(*truth[name].dims).values for x in (report.dataset, truth))
     return found.shape == wanted.shape and bool(np.allclose(found, wanted, rtol=rtol, atol=1e-4, equal_nan=True))
 

@@ -178,7 +178,7 @@ def test_a_worker_that_is_killed_half_way_does_no_harm(client, store, fit):
 
 
 SEEN = set()
-"""How many threads the loop and PyTorch had: on the main thread, and beside others."""
+"""Numbers of threads of the loop and of PyTorch: on the main thread, and beside others."""
 
 
 @dataclasses.dataclass(frozen=True)

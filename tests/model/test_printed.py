@@ -52,7 +52,7 @@ def test_without_a_default_a_raw_number_of_zero_is_the_middle(bounds, default):
 )
 @pytest.mark.parametrize("varies", ["global", "static", "daily"])
 def test_a_parameter_starts_at_its_default(bounds, default, varies):
-    """What a network of zeros, or the fresh constant, is squeezed to."""
+    """Return the value that a network of zeros, or a fresh constant, gives."""
     p = Parameter("wetness", "wetness", "1", varies=varies, default=default, **bounds)
 
     class Wetness:

@@ -118,7 +118,7 @@ class Runner:
 
     @property
     def columns(self) -> int:
-        """How many static features there are, and maps of pinned parameters behind them."""
+        """Number of static features and of maps of pinned parameters behind them."""
         return len(self.fit.features) + len(self.fit.model.maps)
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xh2cm.data.align import align
 from xh2cm.errors import Finding, InputError
 
 __all__ = ["SEEN", "TEST", "Part", "along", "split_labels"]
@@ -117,14 +118,8 @@ def selected(dataset: xr.Dataset, part: Part, name: str) -> xr.DataArray:
         if strange := [str(dim) for dim in part.dims if dim not in ("time", *land)]:
             axes = ", ".join(map(str, ("time", *land)))
             raise InputError([Finding(name, f"has the dimension {', '.join(strange)}", f"give it on some of {axes}")])
-        try:
-            whole, _ = xr.align(dataset, part, join="exact")
-        except ValueError as error:
-            remedy = "give it on the coordinates of the dataset"
-            raise InputError(
-                [Finding(name, f"does not lie on the dataset ({error})".split("\n")[0], remedy)]
-            ) from error
-        return (part.fillna(0) > 0.5).transpose(*[d for d in whole["mask"].dims if d in part.dims], ...)
+        part = align(part, dataset[["mask", "time"]], name, on=part.dims)
+        return (part.fillna(0) > 0.5).transpose(*[d for d in land if d in part.dims], ...)
     if isinstance(part, slice | tuple):
         return along(dataset, "time", slice(*part) if isinstance(part, tuple) else part, name)
     if isinstance(part, Mapping):
